@@ -1,0 +1,5 @@
+"""`python -m defake`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,124 @@
+"""Name -> "module:attr", extra, card: the three extension points and nothing else.
+
+A plug-in is an entry point of the group `defake.<kind>` whose object is an `Entry`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any
+
+from .errors import BadConfig, MissingExtra, UnknownName
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a user must know before trusting a name."""
+
+    summary: str
+    paper: str = ""
+    licence: str = ""
+    weights: str = ""
+    training: str = ""
+    input_size: str = ""
+    score: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One registered name: where its class lives, which extra it needs, its card."""
+
+    name: str
+    target: str
+    card: Card
+    extra: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def load(self) -> Any:
+        """The object behind the entry.
+
+        Raises: MissingExtra if a library of its extra is not installed; BadConfig if the target does not exist.
+        """
+        module, _, attribute = self.target.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if self.extra and error.name and not error.name.startswith("defake"):
+                raise MissingExtra(f"{self.name!r}", self.extra, error.name) from error
+            raise BadConfig(f"{self.name!r} points to {self.target!r}, which cannot be imported: {error}") from error
+        except AttributeError as error:
+            raise BadConfig(f"{self.name!r} points to {self.target!r}, which does not exist: {error}") from error
+
+
+class Registry:
+    """The names of one kind: built in, and found through entry points on first use."""
+
+    def __init__(self, kind: str, group: str, entries: list[Entry]) -> None:
+        self.kind = kind
+        self.group = group
+        self.failures: dict[str, str] = {}  # plug-in name -> why it did not load; faces report it, the rest go on
+        self._entries: dict[str, Entry] = {}
+        self._scanned = False
+        for entry in entries:
+            self.add(entry)
+
+    def add(self, entry: Entry) -> None:
+        """Register an entry.
+
+        Raises: BadConfig if the name is taken.
+        """
+        if entry.name in self._entries:
+            raise BadConfig(f"the {self.kind} name {entry.name!r} is taken by {self._entries[entry.name].target}")
+        self._entries[entry.name] = entry
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        self._scan()
+        return sorted(self._entries)
+
+    def get(self, name: str) -> Entry:
+        """The entry of a name.
+
+        Raises: UnknownName, which lists the names there are.
+        """
+        self._scan()
+        if name not in self._entries:
+            raise UnknownName(self.kind, name, list(self._entries))
+        return self._entries[name]
+
+    def _scan(self) -> None:
+        if self._scanned:
+            return
+        self._scanned = True
+        for point in metadata.entry_points(group=self.group):
+            try:
+                entry = point.load()
+                if not isinstance(entry, Entry):
+                    raise BadConfig(f"expected a defake.registry.Entry, got {type(entry).__name__}")  # noqa: TRY301
+                self.add(entry)
+            except Exception as error:  # noqa: BLE001 - a plug-in's fault is reported by name, and the rest go on
+                self.failures[point.name] = f"{type(error).__name__}: {error}"
+
+
+DETECTORS = Registry(
+    "detector",
+    "defake.detectors",
+    [
+        Entry(
+            "default",
+            "defake.detectors.default:EmbeddedDetector",
+            Card(
+                summary="Embedded general detector: middle blocks of CLIP ViT-B/16 on native tiles and a global view.",
+                paper="ours; intermediate features after RINE (arXiv 2402.19091)",
+                licence="Apache-2.0; initialised from OpenAI CLIP ViT-B/16 (MIT)",
+                weights="in the package",
+                training="7,100 labelled crops of 40 generators; see docs/cards/default.md",
+                input_size="any; 224 px tiles and a 224 px global view",
+                score="calibrated probability that the image is generated, at equal priors",
+            ),
+            options={"weights": "default"},
+        ),
+    ],
+)
