@@ -11,7 +11,7 @@ SRC = Path(__file__).parents[1] / "src" / "defake"
 FLOORS = {
     0: ["errors", "records", "registry"],
     1: ["questions", "metrics", "perturb"],
-    2: ["images", "provenance", "evidence", "published", "datasets", "store"],
+    2: ["images", "heatmap", "provenance", "evidence", "published", "datasets", "store"],
     3: ["detectors", "lmms"],
     4: ["checking", "scan", "evaluate", "audit", "training", "bench", "annotation", "report", "reproduce"],
     5: ["cli", "server", "__main__", "__init__"],
@@ -56,7 +56,9 @@ def imports(tree, package, *, top_level_only):
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            yield from (f"{module}.{alias.name}" if node.level or module == "defake" else module for alias in node.names)
+            yield from (
+                f"{module}.{alias.name}" if node.level or module == "defake" else module for alias in node.names
+            )
 
 
 def package_of(path):
@@ -76,7 +78,7 @@ def test_an_import_goes_down(name, path):
 
 
 def test_heavy_libraries_wait():
-    """Heavy libraries are imported at module level on floors 3 and 4 only; elsewhere inside the function that uses them."""
+    """Heavy libraries are imported at module level on floors 3 and 4 only; elsewhere inside the function."""
     for name, path in modules():
         found = {t.split(".")[0] for t in imports(ast.parse(path.read_text()), package_of(path), top_level_only=True)}
         assert floor_of(name) in (3, 4) or not (found & HEAVY), f"{name}: {found & HEAVY}"
@@ -98,7 +100,7 @@ def test_no_import_cycle():
     def visit(node):
         if node in done:
             return
-        assert node not in path_now, " -> ".join([*path_now[path_now.index(node):], node])
+        assert node not in path_now, " -> ".join([*path_now[path_now.index(node) :], node])
         path_now.append(node)
         for after in sorted(edges[node]):
             visit(after)
