@@ -1,6 +1,5 @@
 """Files as the world hands them over: twenty that can be scored, twenty that cannot."""
 
-import os
 import struct
 import zlib
 
@@ -94,7 +93,7 @@ def write_bad(folder, rng):
         (folder / name).write_bytes(content)
     Image.new("RGB", (1, 1)).save(folder / "one_pixel.png")
     Image.new("RGB", (4000, 2)).save(folder / "two_high.png")
-    os.symlink(folder / "nowhere", folder / "broken_link.jpg")
+    (folder / "broken_link.jpg").symlink_to(folder / "nowhere")
     expected = {name: code for name, (_, code) in contents.items()}
     expected |= {"one_pixel.png": "too_small", "two_high.png": "too_small", "broken_link.jpg": "missing"}
     return {folder / name: code for name, code in expected.items()}

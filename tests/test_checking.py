@@ -16,6 +16,7 @@ from defake.records import VerdictWord
 
 @pytest.fixture
 def rng():
+    """A seeded generator."""
     return np.random.default_rng(3)
 
 

@@ -15,6 +15,7 @@ from defake.images import Limits, read_image
 
 @pytest.fixture
 def rng():
+    """A seeded generator."""
     return np.random.default_rng(7)
 
 
