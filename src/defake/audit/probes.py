@@ -185,8 +185,8 @@ def _out_of_fold(
     for train, test in folds.split(matrix, is_fake, None if alone else groups):
         if is_fake[train].all() or not is_fake[train].any():
             return None
-        # A tree needs no scaling, takes NaN, and cuts codes of words anywhere. Balanced, so that a fold's share of fakes
-        # does not shift its scores against those of the other folds; rounded, so that ties stay ties across folds.
+        # A tree needs no scaling, takes NaN, and cuts codes of words anywhere. Balanced, so that a fold's class share
+        # does not shift its scores against those of other folds; rounded, so that ties stay ties across folds.
         smallest = max(1, min(20, len(train) // 40))
         model = DecisionTreeClassifier(min_samples_leaf=smallest, class_weight="balanced", random_state=seed)
         scores[test] = model.fit(matrix[train], is_fake[train]).predict_proba(matrix[test])[:, 1].round(2)
