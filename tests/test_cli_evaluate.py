@@ -8,6 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from defake.cli import app
+from defake.detectors import load_detector
 from defake.errors import BadConfig, BadDataset, UnknownName
 from defake.registry import DETECTORS, Card, Entry
 from defake.store import RunFolder
@@ -124,8 +125,24 @@ def test_calibrate_then_evaluate(data, tmp_path):
     out = run("calibrate", "--detector", "bright", "--data", data / "manifest.csv", "--out", tmp_path / "fit")
     assert "calibration error" in out
     assert sorted(p.name for p in (tmp_path / "fit").iterdir()) == ["calibration.json", "reliability.png"]
+    common = ("--data", data / "manifest.csv", "--out", tmp_path / "run", "--no-null", *QUICK)
+    run("evaluate", "--detector", "bright", "--calibration", tmp_path / "fit", *common)
+    written = json.loads((tmp_path / "fit" / "calibration.json").read_text())
+    used = json.loads((tmp_path / "run" / "config.json").read_text())["depends_on"]["calibration"]
+    assert used == {"slope": written["slope"], "intercept": written["intercept"]}
     with pytest.raises(BadConfig, match="--out"):
         run("calibrate", "--detector", "bright", "--data", data / "manifest.csv")
+
+
+def test_a_trained_folder_finds_its_calibration(data, tmp_path):
+    """Written beside its weights without being told where, and found there by the next load."""
+    DETECTORS._entries["bright"] = Entry("bright", "test_cli_evaluate:Sourced", Card("takes a source"))
+    (tmp_path / "detector.json").write_text('{"detector": "bright", "options": {"source": null}}')
+    run("calibrate", "--detector", tmp_path, "--data", data / "manifest.csv", "--error", 0.1)
+    written = json.loads((tmp_path / "calibration.json").read_text())
+    found = load_detector(str(tmp_path)).calibration
+    assert (found.slope, found.fake_above) == (written["slope"], written["fake_above"])
+    assert written["fitted_on"]["declared_error"] == 0.1
 
 
 def test_share_of_an_unlabelled_folder(data, tmp_path):

@@ -25,7 +25,12 @@ SHORT = {
     "tpr_at_fpr_5": "TPR@5%FPR",
     "balanced_accuracy": "balanced",
 }
-KINDS = {"wilson": "Wilson, effective n", "bootstrap": "bootstrap by source", "": ""}
+KINDS = {
+    "wilson": "Wilson, effective n",
+    "bootstrap": "bootstrap by source",
+    "bootstrap+wilson": "the wider of both",
+    "": "",
+}
 
 
 def percent(value: float | None, digits: int = 1) -> str:
