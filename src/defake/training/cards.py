@@ -86,7 +86,9 @@ def _data_lines(parts: Mapping[str, Any]) -> list[str]:
 def _settings(config: Mapping[str, Any], results: Mapping[str, Any]) -> list[tuple[str, Any]]:
     fixed = ("kind", "data", "recipe", "schema", "versions")
     settings = [(key, value) for key, value in config.items() if key not in fixed and value is not None]
-    settings += [(key, value) for key, value in config["recipe"].items() if key != "device_batch_size"]
+    recipe = config["recipe"]
+    hidden = {"device_batch_size", "save_minutes"} | {k for k in recipe if k.startswith("lora") and recipe["tune"] == "full"}
+    settings += [(key, value) for key, value in recipe.items() if key not in hidden]
     settings += [(key, results[key]) for key in ("device_batch_size", "accumulation", "processes", "kept_epoch")]
     return [(key.replace("_", " "), "none" if value in (None, [], "") else value) for key, value in settings]
 

@@ -254,5 +254,6 @@ def resolve_precision(wanted: str | None) -> str:
 
 
 def quieten() -> None:
-    """Leave the telling to `say`: transformers reports errors only."""
+    """Leave the telling to `say`: transformers reports errors only, and draws no bars."""
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
