@@ -50,15 +50,16 @@ class CaptionerTrainee:
     def __init__(self, captioner: Captioner, recipe: Recipe) -> None:
         self.captioner = captioner
         # The adapter is put into the captioner's own layers, so that its scores see it.
-        self.model = with_adapter(captioner.model, recipe) if recipe.tune == "lora" else captioner.model
-        labels, end = captioner.labels, captioner.end_id
+        base = captioner.loaded.model
+        self.model = with_adapter(base, recipe) if recipe.tune == "lora" else base
+        labels, end = captioner.labels, captioner.reader.end_id
         # Said to its end, so that a generated reply stops there.
         said = [tokens if tokens[-1] == end else (*tokens, end) for tokens in labels.tokens]
         self._answer = {fake: said[labels.is_fake.index(fake)] for fake in (True, False)}
 
     def encode(self, images: Sequence[NDArray[np.uint8]], is_fake: Sequence[bool]) -> dict[str, torch.Tensor]:
         """The prompt with the true caption after it; labels are -100 at image, prompt and padding."""
-        inputs = self.captioner.prompt.inputs([Image.fromarray(image) for image in images])
+        inputs = self.captioner.reader.prompt.inputs([Image.fromarray(image) for image in images])
         return self.captioner.reader.training_inputs(inputs, [self._answer[bool(fake)] for fake in is_fake])
 
     def fake_logits(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
@@ -68,8 +69,8 @@ class CaptionerTrainee:
     def save(self, folder: Path) -> None:
         """Write the adapter, or the whole model with its processor."""
         self.model.save_pretrained(folder)
-        if self.model is self.captioner.model:
-            processor = self.captioner.prompt.processor
+        if self.model is self.captioner.loaded.model:
+            processor = self.captioner.loaded.processor
             parts = [processor] if hasattr(processor, "save_pretrained") else list(vars(processor).values())
             for part in parts:
                 part.save_pretrained(folder)

@@ -87,7 +87,9 @@ def _settings(config: Mapping[str, Any], results: Mapping[str, Any]) -> list[tup
     fixed = ("kind", "data", "recipe", "schema", "versions")
     settings = [(key, value) for key, value in config.items() if key not in fixed and value is not None]
     recipe = config["recipe"]
-    hidden = {"device_batch_size", "save_minutes"} | {k for k in recipe if k.startswith("lora") and recipe["tune"] == "full"}
+    hidden = {"device_batch_size", "save_minutes"} | {
+        k for k in recipe if k.startswith("lora") and recipe["tune"] == "full"
+    }
     settings += [(key, value) for key, value in recipe.items() if key not in hidden]
     settings += [(key, results[key]) for key in ("device_batch_size", "accumulation", "processes", "kept_epoch")]
     return [(key.replace("_", " "), "none" if value in (None, [], "") else value) for key, value in settings]

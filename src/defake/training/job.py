@@ -117,7 +117,9 @@ def _finish(
     write_json(out / DETECTOR, {"detector": kind, "options": dict(options)})
     write_json(out / "history.json", {"history": history})
     draw_curve(history, kept, out / "loss.png")
-    conclude(config, examples, recipe.seed, out, facts, trained=(pixels, trained, TOLERANCE[recipe.precision or "float32"]))
+    conclude(
+        config, examples, recipe.seed, out, facts, trained=(pixels, trained, TOLERANCE[recipe.precision or "float32"])
+    )
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
 
 

@@ -50,7 +50,9 @@ class Narrator(TrainerCallback):  # type: ignore[misc] # transformers is untyped
         left_s = (state.max_steps - state.global_step) / max(pace, 1e-9)
         loss = "" if self._loss is None else f"  loss {self._loss:.4f}"
         epoch = f"{min(int(state.epoch) + 1, int(args.num_train_epochs))}/{int(args.num_train_epochs)}"
-        self.say(f"epoch {epoch}  step {state.global_step}/{state.max_steps}{loss}  {pace:.2f} steps/s, {_span(left_s)}")
+        self.say(
+            f"epoch {epoch}  step {state.global_step}/{state.max_steps}{loss}  {pace:.2f} steps/s, {_span(left_s)}"
+        )
 
     def on_log(
         self,

@@ -48,7 +48,8 @@ class Recipe:
         for name in ("epochs", "batch_size", "lora_rank", "lora_alpha"):
             _require(name, getattr(self, name), "at least 1", ok=getattr(self, name) >= 1)
         size = self.device_batch_size
-        _require("device_batch_size", size, "at least 1 and a divisor of batch_size", ok=_divides(size, self.batch_size))
+        fits = size is None or (size >= 1 and self.batch_size % size == 0)
+        _require("device_batch_size", size, "at least 1 and a divisor of batch_size", ok=fits)
         rate = self.learning_rate
         _require("learning_rate", rate, "a positive number", ok=math.isfinite(rate) and rate > 0)
         _require("lora_dropout", self.lora_dropout, "in [0, 1)", ok=0 <= self.lora_dropout < 1)
@@ -64,10 +65,6 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """The recipe as JSON holds it."""
         return {**asdict(self), "lora_targets": list(self.lora_targets)}
-
-
-def _divides(size: int | None, whole: int) -> bool:
-    return size is None or (size >= 1 and whole % size == 0)
 
 
 def _require(name: str, value: object, expected: str, *, ok: bool) -> None:

@@ -1,9 +1,7 @@
-"""Fit any trainable detector with transformers' Trainer: validation by the detector's own scores, resume, out of memory."""
+"""Fit any trainable detector with transformers' Trainer: validated by its own scores, resumable, whatever fits."""
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +16,7 @@ from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 from defake.errors import BackendFailed
 from defake.metrics.detection import auc
 
+from .checkpoints import load_learnt, newest_checkpoint, save_learnt
 from .examples import Examples, LabelledImages
 from .progress import Narrator, SaveByTheClock, silent
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from .recipe import Recipe
 
 CHECKPOINTS = "checkpoints"
-STATE = "trainer_state.json"
 
 
 class Trainee(Protocol):
@@ -77,11 +75,22 @@ class DetectorTrainer(Trainer):  # type: ignore[misc] # transformers is untyped 
         finally:
             self.data_collator = training
 
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        del state_dict
+        save_learnt(self.model, Path(output_dir or self.args.output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        del model
+        load_learnt(self.model, Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        load_learnt(self.model, Path(self.state.best_model_checkpoint))
+
     def prediction_step(
-        self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
+        self, model: Any, inputs: dict[str, Any], *rest: Any, **options: Any
     ) -> tuple[None, torch.Tensor, torch.Tensor]:
         """Log-odds of fake and the labels of one validation batch."""
-        del model, prediction_loss_only, ignore_keys
+        del model, rest, options
         with torch.no_grad(), self.compute_loss_context_manager():
             logits = np.asarray(self.trainee.fake_logits(inputs["images"]), dtype=np.float32)
         return None, torch.as_tensor(logits, device=self.args.device), inputs["labels"].to(self.args.device)
@@ -95,8 +104,8 @@ def _keep_pixels(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def measure(logits: NDArray[np.floating], is_fake: NDArray[np.bool_]) -> dict[str, float]:
     """AUC, accuracy at 0.5 and log loss of log-odds `(n,)`; an answer that is no number counts as wrong everywhere.
 
-    `selection_auc` and `selection_log_loss` are what picks the kept epoch, higher is better; equal AUCs fall back on the
-    log loss.
+    `selection_auc` and `selection_log_loss` are what picks the kept epoch, higher is better; equal AUCs fall back on
+    the log loss.
     """
     given = np.isfinite(logits)
     # The least favourable finite answer: sure of the wrong class.
@@ -137,7 +146,8 @@ def fit(
     def halve() -> int:
         nonlocal size
         size //= 2
-        say(f"out of memory: going on with {size} image(s) a device at once and {_accumulation(size)} accumulated steps")
+        if size:
+            say(f"out of memory: going on with {size} image(s) a device at once, {_accumulation(size)} accumulated")
         return size
 
     def _accumulation(device_batch: int) -> int:
@@ -152,7 +162,7 @@ def fit(
     except RuntimeError as error:
         if "No executable batch size" in str(error):
             raise BackendFailed(
-                "out of memory even with one image a device; use a smaller model, --precision bfloat16 or --load-in-8bit"
+                "out of memory even with one image a device; use a smaller model or --precision bfloat16"
             ) from error
         raise
     return fitted
@@ -228,22 +238,6 @@ def _attempt(make: Callable[[], Trainee], examples: Examples, plan: _Plan, say: 
 
 def _kept_epoch(history: Sequence[dict[str, float]], step: int | None) -> float | None:
     return next((row["epoch"] for row in history if "eval_auc" in row and row["step"] == step), None)
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint with the highest step that was written to its end; half-written ones are removed.
-
-    The Trainer writes `trainer_state.json` last, so a checkpoint without a readable one was cut off.
-    """
-    whole = []
-    for checkpoint in folder.glob("checkpoint-*"):
-        try:
-            step = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))["global_step"]
-        except (OSError, ValueError, KeyError):
-            shutil.rmtree(checkpoint, ignore_errors=True)
-        else:
-            whole.append((int(step), checkpoint))
-    return max(whole)[1] if whole else None
 
 
 def resolve_precision(wanted: str | None) -> str:

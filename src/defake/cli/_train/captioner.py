@@ -84,5 +84,7 @@ def captioner(
     examples = gather_examples(train, val, root=root, val_fraction=val_fraction, seed=seed, choice=choice)
     wording = Wording(prompt, fake, real)
     opt.tell(
-        train_captioner(model, examples, recipe, out, wording=wording, overwrite=overwrite, say=opt.say, workers=workers)
+        train_captioner(
+            model, examples, recipe, out, wording=wording, overwrite=overwrite, say=opt.say, workers=workers
+        )
     )
