@@ -16,17 +16,20 @@ pytest.importorskip("torch")
 
 import tiny_models
 import torch
+from safetensors.torch import load_file, save_file
 
 from defake.detectors import load_detector
 from defake.detectors.captioner import Captioner
 from defake.errors import BackendFailed, BadConfig, BadDataset, WeightsMismatch
+from defake.images import read_image
 from defake.training.adapters import decoder_targets
-from defake.training.captioner import Wording, resolve, train_captioner
+from defake.training.captioner import CaptionerTrainee, Wording, resolve, train_captioner
+from defake.training.checkpoints import load_learnt, newest_checkpoint, save_learnt
 from defake.training.examples import Choice, gather_examples
-from defake.training.figures import measure_scores, percent
+from defake.training.figures import measure_scores, percent, score_manifest
 from defake.training.recipe import Recipe
 from defake.training.run import open_run
-from defake.training.trainer import fit, measure, newest_checkpoint
+from defake.training.trainer import fit, measure
 
 TINY = {"blip2": tiny_models.save_blip2, "vit-gpt2": tiny_models.save_vit_gpt2, "chat": tiny_models.save_llava}
 
@@ -81,7 +84,7 @@ def test_a_tiny_captioner_learns_64_images_by_heart(name, tiny, tmp_path):
     outcome = train_captioner(tiny[name], examples, recipe, tmp_path / "run")
     detector = load_detector(str(tmp_path / "run"))
     rows = examples.train.manifest
-    scores = detector.score([np.asarray(Image.open(rows.resolve(i))) for i in range(len(rows))])
+    scores = score_manifest(detector, rows)
     assert np.mean((scores >= 0.5) == rows.is_fake) >= 0.95
     assert outcome.metrics == {}, "nothing was held out, so there is no validation figure"
 
@@ -89,7 +92,7 @@ def test_a_tiny_captioner_learns_64_images_by_heart(name, tiny, tmp_path):
 def test_an_adapter_saved_reloaded_and_merged_scores_the_same(adapted, tiny, images):
     """The folder alone, the base with the adapter named, and the merged weights agree to 1e-4."""
     out, _, _ = adapted
-    pixels = [np.asarray(Image.open(path)) for path in sorted(images.rglob("*.png"))[:12]]
+    pixels = [read_image(path).pixels for path in sorted(images.rglob("*.png"))[:12]]
     whole = load_detector(str(out)).score(pixels)
     named = Captioner(tiny["chat"], adapter=str(out)).score(pixels)
     merged = Captioner(tiny["chat"], adapter=str(out), merge=True).score(pixels)
@@ -107,7 +110,8 @@ def test_a_run_leaves_card_curve_and_figures(adapted):
     assert percent(outcome.metrics["auc"]) in card
     assert results["metrics"]["accuracy"]["interval"] == "wilson"
     assert json.loads((out / "training.json").read_text())["data"]["train"]["sha256"] in card
-    assert Image.open(out / "loss.png").size == (840, 480)
+    with Image.open(out / "loss.png") as curve:
+        assert curve.size == (840, 480)
     assert not (out / "checkpoints").exists()
     assert sum(line.startswith("epoch ") for line in said) == 2
 
@@ -233,6 +237,42 @@ def test_one_image_that_does_not_fit_is_an_error(images, tmp_path):
         fit(lambda: Threshold(0), gather_examples(images), Recipe(epochs=1, batch_size=4), tmp_path)
 
 
+@pytest.mark.parametrize("tune", ["lora", "full"])
+@pytest.mark.parametrize("name", TINY)
+def test_a_checkpoint_brings_back_every_weight(name, tune, tiny, tmp_path):
+    """Another model of the same kind scores the same after loading; a checkpoint that lacks a weight is refused."""
+    pixels = tiny_models.noise_images(np.random.default_rng(5), 4)
+    recipe = Recipe(tune=tune)
+    trained = CaptionerTrainee(Captioner(tiny[name]), recipe)
+    with torch.no_grad():
+        for weight in trained.model.parameters():
+            if weight.requires_grad:
+                weight += 0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(weight.numel()))
+    fresh = CaptionerTrainee(Captioner(tiny[name]), recipe)
+    for trainee in (trained, fresh):
+        trainee.model.eval()
+    assert np.abs(fresh.fake_logits(pixels) - trained.fake_logits(pixels)).max() > 1e-3
+    save_learnt(trained.model, tmp_path)
+    load_learnt(fresh.model, tmp_path)
+    np.testing.assert_allclose(fresh.fake_logits(pixels), trained.fake_logits(pixels), atol=1e-6)
+    state = load_file(tmp_path / "model.safetensors")
+    state.pop(sorted(state)[0])
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(WeightsMismatch, match="1 weights are missing"):
+        load_learnt(fresh.model, tmp_path)
+
+
+def test_a_moved_run_finds_its_best_checkpoint(tmp_path):
+    """The state names the best checkpoint by its place; after a move the place is set right."""
+    for step in (1, 2):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        state = {"global_step": step, "best_global_step": 1, "best_model_checkpoint": "/gone/checkpoint-1"}
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(json.dumps(state))
+    newest = newest_checkpoint(tmp_path)
+    best = json.loads((newest / "trainer_state.json").read_text())["best_model_checkpoint"]
+    assert best == str(tmp_path / "checkpoint-1")
+
+
 def test_a_half_written_checkpoint_is_not_gone_on_with(tmp_path):
     """A checkpoint without its state, or with half of it, is removed; the newest whole one is taken by number."""
     for step, text in ((9, '{"global_step": 9}'), (10, '{"global_step": 10}'), (11, '{"glob'), (12, None)):
@@ -252,7 +292,7 @@ def slow_log_loss(logits, is_fake):
     return total / len(logits)
 
 
-def test_validation_figures_match_their_slow_twins(rng=None):
+def test_validation_figures_match_their_slow_twins():
     """AUC by counting pairs, accuracy and log loss one by one; ties of AUC fall to the lower log loss."""
     rng = np.random.default_rng(3)
     logits, is_fake = rng.normal(size=50), rng.random(50) < 0.4
@@ -272,7 +312,7 @@ def test_a_validation_answer_that_is_no_number_counts_as_wrong():
     found = measure(np.array([np.nan, np.nan, 1.0, -1.0]), np.array([True, False, True, False]))
     assert found["answered"] == 0.5
     assert found["accuracy"] == 0.5
-    assert found["auc"] == 0.25 + 0.25
+    assert found["auc"] == 0.25, "the answered pair is right, the three others are wrong"
     assert found["log_loss"] > 10
 
 

@@ -86,12 +86,13 @@ def _data_lines(parts: Mapping[str, Any]) -> list[str]:
 def _settings(config: Mapping[str, Any], results: Mapping[str, Any]) -> list[tuple[str, Any]]:
     fixed = ("kind", "data", "recipe", "schema", "versions")
     settings = [(key, value) for key, value in config.items() if key not in fixed and value is not None]
-    recipe = config["recipe"]
+    recipe: Mapping[str, Any] = config["recipe"]
     hidden = {"device_batch_size", "save_minutes"} | {
         k for k in recipe if k.startswith("lora") and recipe["tune"] == "full"
     }
     settings += [(key, value) for key, value in recipe.items() if key not in hidden]
-    settings += [(key, results[key]) for key in ("device_batch_size", "accumulation", "processes", "kept_epoch")]
+    facts = ("device_batch_size", "accumulation", "processes", "kept_epoch", "features")
+    settings += [(key, results[key]) for key in facts if key in results]
     return [(key.replace("_", " "), "none" if value in (None, [], "") else value) for key, value in settings]
 
 

@@ -113,22 +113,23 @@ def gather_examples(
     Raises: BadDataset that names up to 20 bad rows, or one class only, or FakeBench's images.
     """
     choice = choice or Choice()
-    whole = _read(train, root, choice)
+    whole, problems = _read(train, root, choice)
     train_rows, val_rows = _split(whole)
+    train_part = check_rows(train_rows, str(train), choice, problems)
     if val is not None:
-        other = _read(val, root, choice)
-        _, val_rows = _split(other)
-        val_rows = other if val_rows is None else val_rows
-    train_part = check_rows(train_rows, str(train), choice)
+        whole, problems = _read(val, root, choice)
+        val_rows = _split(whole)[1] or whole
     if val_rows is not None:
-        val_part: Part | None = check_rows(val_rows, str(val or train), choice)
+        val_part: Part | None = check_rows(val_rows, str(val or train), choice, problems if val is not None else ())
     else:
         train_part, val_part = hold_out(train_part, val_fraction, np.random.default_rng(seed))
     return Examples(train_part, val_part, _notes(train_part, val_part))
 
 
-def _read(path: str | Path, root: str | Path | None, choice: Choice) -> Manifest:
+def _read(path: str | Path, root: str | Path | None, choice: Choice) -> tuple[Manifest, tuple[RowProblem, ...]]:
+    """The chosen rows, and what was wrong with the rows of the whole file."""
     manifest = read_manifest(path, root=root)
+    problems = manifest.problems
     if _is_fakebench(manifest) and not choice.allow_fakebench:
         raise BadDataset(
             f"{path} holds FakeBench images, whose licence allows testing only; pass --allow-fakebench if you hold "
@@ -136,7 +137,7 @@ def _read(path: str | Path, root: str | Path | None, choice: Choice) -> Manifest
         )
     if choice.generators:
         manifest = manifest.where(generators=list(choice.generators))
-    return manifest
+    return manifest, problems
 
 
 def _is_fakebench(manifest: Manifest) -> bool:
@@ -152,8 +153,10 @@ def _split(manifest: Manifest) -> tuple[Manifest, Manifest | None]:
     return train, manifest.where(chosen) if chosen.any() else None
 
 
-def check_rows(manifest: Manifest, name: str, choice: Choice | None = None) -> Part:
-    """Read and decode every file once, so that no row fails after an hour of training.
+def check_rows(
+    manifest: Manifest, name: str, choice: Choice | None = None, problems: Sequence[RowProblem] = ()
+) -> Part:
+    """Read and decode every file once, so that no row fails after an hour of training; `problems` are known already.
 
     Raises: BadDataset that names up to 20 bad rows, or that only one class is left.
     """
@@ -161,7 +164,7 @@ def check_rows(manifest: Manifest, name: str, choice: Choice | None = None) -> P
     workers = min(16, (os.cpu_count() or 1) + 1)
     with ThreadPoolExecutor(workers) as pool:
         found = list(pool.map(lambda i: _hash_or_problem(manifest, i), range(len(manifest))))
-    problems = sorted([*manifest.problems, *(item for item in found if isinstance(item, RowProblem))])
+    problems = sorted([*problems, *(item for item in found if isinstance(item, RowProblem))])
     if problems and not choice.skip_bad_rows:
         raise BadDataset(_describe(problems, name, is_file=not manifest.kind.endswith("folders")))
     good = np.array([isinstance(item, str) for item in found], dtype=bool)

@@ -81,14 +81,14 @@ def train_detector(
     state.wait_for_everyone()
     if open_run(out, config):
         say(f"{out} holds this run, finished; nothing to do")
-        return _outcome(out, was_finished=True)
+        return stored_outcome(out, was_finished=True)
     for note in examples.notes:
         say(f"note: {note}")
     fitted = fit(make, examples, recipe, out, say=say, workers=workers)
     if state.is_main_process:
         _finish(kind, config, fitted, examples, recipe, out, options)
     state.wait_for_everyone()
-    return _outcome(out)
+    return stored_outcome(out)
 
 
 def _finish(
@@ -167,7 +167,8 @@ def _require_equal(saved: NDArray[np.float64], trained: NDArray[np.float64], tol
         )
 
 
-def _outcome(out: Path, *, was_finished: bool = False) -> Outcome:
+def stored_outcome(out: Path, *, was_finished: bool = False) -> Outcome:
+    """What a finished run left in its folder."""
     results = json.loads((out / RESULTS).read_text(encoding="utf-8"))
     metrics = {name: Estimate(**fields) for name, fields in results["metrics"].items()}
     return Outcome(out, metrics, tuple(results["notes"]), was_finished)
