@@ -13,7 +13,7 @@ FLOORS = {
     1: ["questions", "metrics", "perturb"],
     2: ["images", "heatmap", "provenance", "evidence", "published", "datasets", "store"],
     3: ["detectors", "lmms"],
-    4: ["checking", "scan", "evaluate", "audit", "training", "bench", "annotation", "report", "reproduce"],
+    4: ["calibrate", "checking", "scan", "evaluate", "robustness", "audit", "training", "bench", "annotation", "report", "reproduce"],
     5: ["cli", "server", "__main__", "__init__"],
 }
 HEAVY = {"torch", "transformers", "peft", "accelerate", "inspect_ai", "ray", "fastapi", "onnxruntime", "sklearn",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from defake.errors import BackendFailed, BadConfig, MissingExtra, WeightsMismatc
 from .hardware import choose_device, choose_dtype, is_out_of_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _DTYPE = "dtype" if int(transformers.__version__.split(".")[0]) >= 5 else "torch_dtype"
 
@@ -53,7 +54,8 @@ def load_model(
     if quantize is not None:
         options |= quantized(quantize, place)
     try:
-        model, found = kind.from_pretrained(source, output_loading_info=True, **options)
+        with _quiet():
+            model, found = kind.from_pretrained(source, output_loading_info=True, **options)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise BackendFailed(f"the weights of {source} do not fit into memory: {error}") from error
@@ -62,6 +64,17 @@ def load_model(
     if quantize is None:
         model = model.to(place)
     return model.eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # The library lists, at length, parts that are left out on purpose; `_check_loaded` tells what matters.
+    before = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(before)
 
 
 def quantized(bits: str, place: torch.device) -> dict[str, Any]:
