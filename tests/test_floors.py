@@ -56,7 +56,9 @@ def imports(tree, package, *, top_level_only):
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            yield from (f"{module}.{alias.name}" if node.level or module == "defake" else module for alias in node.names)
+            yield from (
+                f"{module}.{alias.name}" if node.level or module == "defake" else module for alias in node.names
+            )
 
 
 def package_of(path):
@@ -98,7 +100,7 @@ def test_no_import_cycle():
     def visit(node):
         if node in done:
             return
-        assert node not in path_now, " -> ".join([*path_now[path_now.index(node):], node])
+        assert node not in path_now, " -> ".join([*path_now[path_now.index(node) :], node])
         path_now.append(node)
         for after in sorted(edges[node]):
             visit(after)
