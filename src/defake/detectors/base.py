@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from defake.metrics.calibration import Calibration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from defake.records import Reason, TileScore
 
-type RGB = "NDArray[np.uint8]"
+RGB = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,150 @@
+"""Score single images and streams of files: one verdict each, whatever the file is."""
+
+from __future__ import annotations
+
+import glob
+import os
+import time
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .detectors import Detector, load_detector
+from .errors import BadImage, DefakeError
+from .images import SUFFIXES, Limits, Picture, read_image
+from .records import Problem, Reason, Verdict, VerdictWord
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
+
+# Below this a face or object has too few pixels to carry traces; scores there err both ways (field reports).
+MIN_TRUSTED_SIDE_PX = 128
+# Standard deviation, on the 0..255 scale, under which an image is a flat field.
+FLAT_BELOW = 4.0
+
+
+def check(
+    source: str | Path | bytes | Image.Image | NDArray[Any],
+    detector: str | Detector = "default",
+    limits: Limits | None = None,
+) -> Verdict:
+    """Score one image: a path, bytes, PIL image or array (see `defake.images.read_image`).
+
+    Returns a verdict with a calibrated `fake_score`, the reasons and the tiles.
+
+    Raises: BadImage if it cannot be scored; UnknownName, MissingExtra, WeightsMismatch for the detector.
+    """
+    model = _detector(detector)
+    path = str(source) if isinstance(source, (str, Path)) else None
+    return _examine(path, read_image(source, limits), model, time.perf_counter())
+
+
+def check_many(
+    paths: Iterable[str | Path], detector: str | Detector = "default", limits: Limits | None = None
+) -> Iterator[Verdict]:
+    """Score files one after another; one that cannot be scored yields a verdict with its error, and the rest go on."""
+    model = _detector(detector)
+    for path in paths:
+        start = time.perf_counter()
+        try:
+            yield _examine(str(path), read_image(path, limits), model, start)
+        except DefakeError as error:
+            elapsed = time.perf_counter() - start
+            yield Verdict(str(path), model.name, error=Problem.of(error), elapsed_s=elapsed)
+
+
+@cache
+def _loaded(spec: str) -> Detector:
+    return load_detector(spec)
+
+
+def _detector(detector: str | Detector) -> Detector:
+    return _loaded(detector) if isinstance(detector, str) else detector
+
+
+def _examine(path: str | None, picture: Picture, detector: Detector, start: float) -> Verdict:
+    (found,) = detector.examine([picture.pixels])
+    if np.isnan(found.fake_score):
+        raise BadImage("undecided", f"detector {detector.name!r} gave no answer for this image")
+    word = detector.calibration.word(found.fake_score)
+    doubts = _doubts(picture)
+    if doubts:
+        word = VerdictWord.UNSURE
+    notes = tuple(Reason("input", note, 0.0) for note in picture.notes)
+    return Verdict(
+        path,
+        detector.name,
+        word,
+        found.fake_score,
+        (*doubts, *found.reasons, *notes),
+        found.tiles,
+        elapsed_s=time.perf_counter() - start,
+    )
+
+
+def _doubts(picture: Picture) -> tuple[Reason, ...]:
+    """Why an image lies outside what any detector here was measured on."""
+    found = []
+    short = min(picture.width, picture.height)
+    if short < MIN_TRUSTED_SIDE_PX:
+        text = f"only {picture.width}x{picture.height} px: under {MIN_TRUSTED_SIDE_PX} px a score means little"
+        found.append(Reason("too_small", text, float(short)))
+    spread = float(picture.pixels[::4, ::4].std())
+    if spread < FLAT_BELOW:
+        found.append(Reason("flat", f"nearly one colour (standard deviation {spread:.1f} of 255)", spread))
+    return tuple(found)
+
+
+def find_images(arguments: Iterable[str | Path]) -> Iterator[Path]:
+    """Expand files, folders and glob patterns to files, in a stable order.
+
+    A named file comes whatever it is, also when it is missing: it deserves a row. Of a folder come the files that are
+    images by name or by their first bytes; hidden files do not. Links to folders are followed once.
+    """
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            yield from _walk(path, set())
+        elif not os.path.lexists(path) and glob.has_magic(str(argument)):
+            matches = sorted(glob.glob(str(argument), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+            yield from (find_images(matches) if matches else [path])
+        else:
+            yield path
+
+
+def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    try:
+        status = folder.stat()
+        entries = sorted(folder.iterdir())
+    except OSError:
+        yield folder  # a row that says why it cannot be read
+        return
+    # A link may lead back up: each folder is entered once.
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _walk(entry, seen)
+        elif entry.suffix.lower() in SUFFIXES or _looks_like_image(entry):
+            yield entry
+
+
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\x00", b"MM\x00*")
+
+
+def _looks_like_image(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError:
+        return False
+    return start.startswith(_MAGIC) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
