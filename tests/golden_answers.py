@@ -1,5 +1,7 @@
 """Golden answers: (question, text of the answer, verdict or outcome). `fake?` asks "Is this a fake image?"."""
 
+# ruff: noqa: RUF001, E501 - the punctuation of other scripts is the subject, and a pattern is easier to read in one piece
+
 # fmt: off
 GOLDEN = [
     # bare words

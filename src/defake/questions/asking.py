@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from defake.errors import BadConfig
 from defake.records import Label
 
-from .answers import Reading
 from .criteria import criterion, criterion_of
 from .parsing import read_faults, read_open, read_verdict
+
+if TYPE_CHECKING:
+    from .answers import Reading
 
 
 class Prompts(StrEnum):
@@ -176,6 +179,6 @@ def criterion_question(released: str, prompts: Prompts = Prompts.PAPER) -> Quest
 
 
 def own_criterion_question(criterion_id: str, prompts: Prompts = Prompts.PAPER) -> Question:
-    """The FakeQA question for a criterion, in the release's most frequent form, for sets without wordings of their own."""
+    """The FakeQA question for a criterion, in the release's most frequent form, for sets without wordings."""
     name = criterion(criterion_id).name
     return criterion_question(f"How is the {name} regarding the authenticity of this image?", prompts)

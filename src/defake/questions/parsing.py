@@ -1,5 +1,7 @@
 """From the text of an answer to a verdict, or to the reason why there is none."""
 
+# ruff: noqa: RUF001, E501 - the punctuation of other scripts is the subject, and a pattern is easier to read in one piece
+
 from __future__ import annotations
 
 import json
@@ -201,11 +203,12 @@ def _from_fields(fields: dict[str, Any], yes_means: Label | None) -> Label | Non
             return _one_phrase(fields[key], yes_means)
     for label in Label:
         for key in (f"is_{label}", str(label)):
-            if isinstance(fields.get(key), bool):
-                return label if fields[key] else _OPPOSITE[label]
-    weights = [fields.get("fake"), fields.get("real")]
-    if all(isinstance(w, (int, float)) and not isinstance(w, bool) for w in weights) and weights[0] != weights[1]:
-        return Label.FAKE if weights[0] > weights[1] else Label.REAL
+            said = fields.get(key)
+            if isinstance(said, bool):
+                return label if said else _OPPOSITE[label]
+    fake, real = fields.get("fake"), fields.get("real")
+    if isinstance(fake, (int, float)) and isinstance(real, (int, float)) and fake != real:
+        return Label.FAKE if fake > real else Label.REAL
     return None
 
 

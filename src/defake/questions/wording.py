@@ -1,5 +1,7 @@
 """The words by which an answer says fake, real, yes, no, or nothing: tables for the parser.
 
+# ruff: noqa: RUF001, E501 - the punctuation of other scripts is the subject, and a pattern is easier to read in one piece
+
 Source: ours, after the specification of what a FakeClass answer may look like.
 """
 
