@@ -62,7 +62,7 @@ def test_overlap_equals_its_slow_twins():
 
 
 def test_a_case_by_hand():
-    """ "the cat sat" against the cat sat down: precisions 1 and 1, brevity e^(1-4/3), LCS 3 of 3 and 4."""
+    """The cat sat, against the cat sat down: precisions 1 and 1, brevity e^(1-4/3), LCS 3 of 3 and 4."""
     found = overlap("the cat sat", ["The cat sat down"])
     assert found.bleu1 == pytest.approx(math.exp(-1 / 3))
     assert found.bleu2 == pytest.approx(math.exp(-1 / 3))

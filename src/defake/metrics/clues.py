@@ -45,10 +45,12 @@ _FAULT = (
     r"un(?:natural|realistic|usual|even|convincing|clear|likely)\w*|in(?:consisten|accura|coheren|correct|complete)\w*"
     r"|im(?:possib|plausib|proper)\w*|imperfect\w*|mis(?:match|align|shap|plac|sing)\w*|malform\w*|asymmetr\w*|irregular\w*"
     r"|distort\w*|warp\w*|melt\w*|smear\w*|garbled|gibberish|illegible|jagged|waxy|halo\w*|bleed\w*"
-    r"|too (?:smooth|perfect|uniform|clean|sharp|soft|bright|saturated|vivid)|overly \w+|over-?(?:expos|process|satur|sharpen|smooth)\w*|excessive\w*"
+    r"|too (?:smooth|perfect|uniform|clean|sharp|soft|bright|saturated|vivid)|overly \w+"
+    r"|over-?(?:expos|process|satur|sharpen|smooth)\w*|excessive\w*"
     r"|lack\w*|absen\w*|wrong\w*|odd\w*|strange\w*|weird\w*|abnormal\w*|artificial\w*|synthetic\w*|fake\w*|suspicious\w*"
-    r"|artifacts?|artefacts?|violat\w*|contradict\w*|deform\w*|cut off|extra (?:fingers?|limbs?|legs?|arms?)|does not match"
-    r"|do not match|doesn't match|don't match|not (?:realistic|natural|consistent|plausible|convincing|correct)"
+    r"|artifacts?|artefacts?|violat\w*|contradict\w*|deform\w*|cut off|extra (?:fingers?|limbs?|legs?|arms?)"
+    r"|does not match|do not match|doesn't match|don't match"
+    r"|not (?:realistic|natural|consistent|plausible|convincing|correct)"
     r"|ai-generated|surreal\w*"
 )
 # Photographs have these too: a fault only where the clause does not call them natural.
