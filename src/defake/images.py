@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Only decoders that run in the process and read pixels: no EPS (starts Ghostscript), no PDF, no scientific containers.
-FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 _SUFFIXES = """.avif .avifs .bmp .dib .gif .ico .j2k .jfif .jp2 .jpe .jpeg .jpg .jpx .mpo .pbm .pgm .png .apng .pnm .ppm
 .tga .tif .tiff .webp .heic .heif"""
 SUFFIXES = frozenset(_SUFFIXES.split())
@@ -148,9 +148,11 @@ def _open(content: bytes) -> Image.Image:
     if content[4:8] == b"ftyp" and content[8:12] in _ISOBMFF_HEIC:
         return _open_heic(content)
     with _OPENING:
+        Image.init()
+        formats = [name for name in FORMATS if name in Image.OPEN]  # a Pillow may be built without AVIF or WebP
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(io.BytesIO(content), formats=FORMATS)
+            return Image.open(io.BytesIO(content), formats=formats)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 

@@ -1,0 +1,102 @@
+"""The embedded detector's mechanics, on a model small enough to compute by hand."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from defake.detectors.default import EmbeddedDetector
+from defake.detectors.tiles import TILE_PX, global_view, native_tiles
+from defake.errors import WeightsMismatch
+from defake.metrics.calibration import probability_of
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A model whose logit is the view's mean brightness on a scale of -1 to 1."""
+    nodes = [
+        helper.make_node("ReduceMean", ["views", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "scale"], ["scaled"]),
+        helper.make_node("Sub", ["scaled", "one"], ["logits"]),
+    ]
+    constants = [
+        numpy_helper.from_array(np.array([1, 2, 3], np.int64), "axes"),
+        numpy_helper.from_array(np.array(2 / 255, np.float32), "scale"),
+        numpy_helper.from_array(np.array(1, np.float32), "one"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "brightness",
+        [helper.make_tensor_value_info("views", TensorProto.FLOAT, ["n", 3, TILE_PX, TILE_PX])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n"])],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])
+    model.ir_version = 10
+    content = model.SerializeToString()
+    (tmp_path / "tiny.onnx").write_bytes(content)
+    import hashlib
+
+    recipe = {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "max_tiles": 4,
+        "tile_weight": 2.0,
+        "global_weight": 1.0,
+        "bias": 0.25,
+        "calibration": {"slope": 0.5, "intercept": 0.1, "real_below": 0.4, "fake_above": 0.6},
+    }
+    (tmp_path / "tiny.json").write_text(json.dumps(recipe))
+    assert onnx.checker.check_model(model) is None
+    return tmp_path
+
+
+@pytest.mark.parametrize("shape", [(300, 500), (100, 60), (224, 224), (1000, 90), (12, 4000)])
+def test_the_score_is_the_stated_function_of_its_parts(folder, shape):
+    """sigmoid(0.5 * (2 * mean(tiles) + global + 0.25) + 0.1), from the model's own logits."""
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    detector = EmbeddedDetector("tiny", folder)
+    (found,) = detector.examine([image])
+    tiles = [2 * view.pixels.mean() / 255 - 1 for view in native_tiles(image, 4)]
+    whole = 2 * global_view(image).pixels.mean() / 255 - 1
+    expected = probability_of(0.5 * (2 * np.mean(tiles) + whole + 0.25) + 0.1)
+    assert found.fake_score == pytest.approx(float(expected), abs=1e-5)
+    assert len(found.tiles) == len(tiles) <= 4
+
+
+def test_tiles_lie_inside_the_image_and_do_not_overlap():
+    """Every rectangle is inside; no two share a pixel."""
+    for height, width in [(300, 500), (100, 60), (224, 224), (1000, 900), (12, 4000), (225, 449)]:
+        image = np.zeros((height, width, 3), np.uint8)
+        seen = np.zeros((height, width), int)
+        for view in native_tiles(image, 99):
+            assert view.x + view.width <= width
+            assert view.y + view.height <= height
+            assert view.pixels.shape == (TILE_PX, TILE_PX, 3)
+            seen[view.y : view.y + view.height, view.x : view.x + view.width] += 1
+        assert seen.max() == 1
+
+
+def test_batch_mates_change_nothing(folder):
+    """An image's score is the same to the last bit, alone and among others."""
+    rng = np.random.default_rng(1)
+    images = [rng.integers(0, 256, (260, 300, 3), dtype=np.uint8) for _ in range(5)]
+    detector = EmbeddedDetector("tiny", folder)
+    together = detector.score(images)
+    assert together.tolist() == [detector.score([image])[0] for image in images]
+
+
+def test_corrupted_weights_are_named(folder):
+    """One changed byte, a missing file, a damaged recipe: WeightsMismatch, and nothing is scored."""
+    content = bytearray((folder / "tiny.onnx").read_bytes())
+    content[-1] ^= 1
+    (folder / "tiny.onnx").write_bytes(content)
+    with pytest.raises(WeightsMismatch, match="corrupted: expected sha256"):
+        EmbeddedDetector("tiny", folder)
+    (folder / "tiny.onnx").unlink()
+    with pytest.raises(WeightsMismatch, match=r"cannot read the weights .*tiny\.onnx"):
+        EmbeddedDetector("tiny", folder)
+    (folder / "tiny.json").write_text("{}")
+    with pytest.raises(WeightsMismatch, match="cannot read"):
+        EmbeddedDetector("tiny", folder)
