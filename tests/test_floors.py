@@ -12,7 +12,7 @@ FLOORS = {
     0: ["errors", "records", "registry"],
     1: ["questions", "metrics", "perturb"],
     2: ["images", "heatmap", "provenance", "evidence", "published", "datasets", "store"],
-    3: ["detectors", "lmms"],
+    3: ["detectors", "lmms", "similarity"],
     4: ["checking", "scan", "evaluate", "audit", "training", "bench", "annotation", "report", "reproduce"],
     5: ["cli", "server", "__main__", "__init__"],
 }
