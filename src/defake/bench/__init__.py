@@ -1,0 +1,1 @@
+"""FakeBench and sets like it: tasks, scoring, judging, tables."""
