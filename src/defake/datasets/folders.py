@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from defake.errors import BadDataset
+from defake.images import SUFFIXES
 
 from .columns import Manifest
 
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
 # Source: CNNDetection writes 0_real and 1_fake, GenImage nature and ai.
 CLASS_OF = {"real": False, "0_real": False, "nature": False, "fake": True, "1_fake": True, "ai": True}
 SPLITS = {"train", "val", "valid", "validation", "dev", "test"}
-IMAGE_SUFFIXES = {
-    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jxl", ".png"),
-    *(".ppm", ".pgm", ".tif", ".tiff", ".webp"),
-}
 
 
 def image_files(folder: Path) -> Iterator[str]:
@@ -28,7 +25,7 @@ def image_files(folder: Path) -> Iterator[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         inside = os.path.relpath(parent, folder).replace(os.sep, "/")
         for name in sorted(files):
-            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith("."):  # noqa: PTH122 - speed
+            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("."):  # noqa: PTH122 - speed
                 yield name if inside == "." else f"{inside}/{name}"
 
 
