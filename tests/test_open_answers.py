@@ -11,6 +11,10 @@ from inspect_ai.model import ModelOutput, ModelUsage, get_model
 from defake.bench.open_answers import COLUMNS, open_answer
 from defake.metrics.text import overlap
 
+# Inspect leaves its own streams to the garbage collector.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Unclosed <MemoryObject:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 USAGE = ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)  # else tokens are counted over the network
 
 
@@ -113,8 +117,8 @@ def test_a_family_judging_itself_is_told(run):
 
 def test_thoughts_are_not_the_answer(run):
     """What stands in think tags is neither compared nor judged."""
-    scores, _ = run([ask("a")], lambda _: "<think>The edges are jagged.</think>Nothing.")
-    assert scores["a"].answer == "Nothing."
+    scores, _ = run([ask("a")], lambda _: "<think>The edges are jagged.</think>Nothing")
+    assert scores["a"].answer == "Nothing"
     assert scores["a"].value["bleu1"] == 0
 
 
