@@ -1,1 +1,1 @@
-"""FakeBench and sets like it: tasks, scoring, judging, tables."""
+"""FakeBench on Inspect: tasks, scorers, runs."""

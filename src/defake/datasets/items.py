@@ -56,6 +56,7 @@ class Item:
 
     `reference` is the reference text of an open question, None where there is none (FakeBench keeps its own private).
     `slot` is where the answer goes in the authors' JSON files; `pair` is shared by the two questions of a polarity pair.
+    `clues` are the ids of the criteria that the reference clues belong to.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Item:
     reference: str | None = None
     slot: str = ""
     pair: str | None = None
+    clues: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +124,13 @@ def open_items(ability: Ability, images: Iterable[AnnotatedImage], asked: Asked)
         if image.label is Label.REAL and not asked.reals:
             continue
         subject = subject_of(image)
+        clues = tuple(dict.fromkeys(clue.criterion for clue in image.clues))
         if ability is Ability.FAULTFINDING:
             question = fault_finding_question(asked.prompts)
-            items.append(Item(f"{image.image}|faultfinding", subject, question, image.fault_finding_reference()))
+            items.append(Item(f"{image.image}|faultfinding", subject, question, image.fault_finding_reference(), clues=clues))
         elif ability is Ability.INFERENCE:
             question = inference_question(asked.prompts)
-            items.append(Item(f"{image.image}|inference", subject, question, image.inference_reference()))
+            items.append(Item(f"{image.image}|inference", subject, question, image.inference_reference(), clues=clues))
         else:
             items += [
                 Item(

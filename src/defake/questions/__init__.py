@@ -18,7 +18,7 @@ from .asking import (
 )
 from .criteria import CRITERIA, CRITERION_IDS, Criterion, criterion, criterion_of
 from .forced import p_fake
-from .parsing import read_faults, read_open, read_verdict
+from .parsing import read_faults, read_open, read_verdict, without_thoughts
 
 __all__ = [
     "CRITERIA",
@@ -43,4 +43,5 @@ __all__ = [
     "read_faults",
     "read_open",
     "read_verdict",
+    "without_thoughts",
 ]

@@ -82,13 +82,13 @@ _ABBREVIATION = re.compile(r"\ba\.i\.")
 
 def tidy(text: str) -> str:
     """The answer without thoughts and markup, in one spelling: NFKC, lower case, straight apostrophes."""
-    plain = unicodedata.normalize("NFKC", spoken(text)).lower().replace("’", "'").replace("‘", "'")
+    plain = unicodedata.normalize("NFKC", without_thoughts(text)).lower().replace("’", "'").replace("‘", "'")
     plain = _BOXED.sub(r"\nanswer: \1\n", plain)
     plain = _ABBREVIATION.sub("ai", _MARKUP.sub(" ", plain))
     return re.sub(r"[^\S\n]+", " ", plain).strip()
 
 
-def spoken(text: str) -> str:
+def without_thoughts(text: str) -> str:
     """The answer without its `<think>` part, and of a very long one the two ends.
 
     Some chat templates open the thought themselves, so that only its end shows: what follows the last end counts.
@@ -181,7 +181,7 @@ def read_faults(text: str, *, stop_reason: str = "stop") -> Reading:
 
 def _structured(text: str, yes_means: Label | None) -> Reading | None:
     """The verdict of a JSON object in the answer, whole or cut off."""
-    lowered = unicodedata.normalize("NFKC", spoken(text)).lower()
+    lowered = unicodedata.normalize("NFKC", without_thoughts(text)).lower()
     for found in reversed(_JSON.findall(lowered)):
         try:
             fields = json.loads(found)
