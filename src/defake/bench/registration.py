@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
+from defake.lmms import chat_provider, detector_provider
+
+from .open_answers import open_answer
+from .scripted import scripted_provider
 from .tasks import fakeclass, fakeclue, fakeqa
 from .verdicts import false_faults, figures, flips, outcome, outcomes, verdict
 
-__all__ = ["fakeclass", "fakeclue", "fakeqa", "false_faults", "figures", "flips", "outcome", "outcomes", "verdict"]
+__all__ = [
+    "chat_provider",
+    "detector_provider",
+    "fakeclass",
+    "fakeclue",
+    "fakeqa",
+    "false_faults",
+    "figures",
+    "flips",
+    "open_answer",
+    "outcome",
+    "outcomes",
+    "scripted_provider",
+    "verdict",
+]
