@@ -34,8 +34,11 @@ def test_the_word_follows_the_band(bright):
 
 
 def test_tiny_and_flat_images_are_unsure_and_say_why(bright):
-    """Under 128 px, or nearly one colour, no verdict is given, and the reason comes first."""
+    """Under 128 px, nearly one colour, or a drawing: no verdict is given, and the reason comes first."""
     tiny = check(bright[:100, :100], BrightnessDetector())
+    board = (np.indices((400, 400)).sum(0) // 50 % 2 * 255).astype(np.uint8)
+    drawing = check(board, BrightnessDetector())
+    assert (drawing.verdict, drawing.reasons[0].criterion) == (VerdictWord.UNSURE, "graphic")
     flat = check(np.full((300, 300, 3), 250, np.uint8), BrightnessDetector())
     assert (tiny.verdict, tiny.reasons[0].criterion) == (VerdictWord.UNSURE, "too_small")
     assert (flat.verdict, flat.reasons[0].criterion) == (VerdictWord.UNSURE, "flat")

@@ -175,8 +175,8 @@ def _unknown_format(content: bytes) -> str:
         return "not an image: it is an HTML page (a failed download?)"
     if start.startswith((b"<svg", b"<?xml")):
         return "not a raster image: SVG or XML; render it to pixels first"
-    if content.startswith((b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8")):
-        return "starts like an image, but its header is damaged"
+    if content.startswith((b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"II*\0", b"MM\0*")):
+        return "starts like an image, but its header is damaged or of a kind that cannot be decoded"
     return f"not an image in a known format ({', '.join(FORMATS)})"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from inspect_ai.model import (
     ChatMessageUser,
     ContentImage,
     ContentText,
+    Model,
     ModelOutput,
     get_model,
 )
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from .prices import Price
 
+_UNREADABLE_REPLIES = 3
 _KEPT_IMAGES = 64  # the questions of one image follow each other, and as many may be under way
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -153,17 +156,15 @@ def ask_images(
                 image=sha256,
                 config=model.config.merge(active_generate_config()).model_dump(exclude_none=True, include=_DECISIVE),
             )
-            kept = journal.get(key) if journal else None
+            kept = journal.get(key) if journal is not None else None
             if kept is None:
-                output = await model.generate(_messages(state, uri))
-                if output.empty:
-                    raise BackendFailed(f"{model} returned no choice")
+                output = await _generate(model, _messages(state, uri))
                 kept = output.model_dump(mode="json", exclude_none=True)
-                if journal:
+                if journal is not None:
                     journal.put(key, kept, question=str(state.sample_id))
             else:
                 output = ModelOutput.model_validate(kept)
-            if budget:
+            if budget is not None:
                 budget.charge(kept)
             state.output = output
             state.messages.append(output.message)
@@ -172,6 +173,23 @@ def ask_images(
         return solve
 
     return made()
+
+
+async def _generate(model: Model, messages: list[ChatMessage]) -> ModelOutput:
+    """One output; a reply that is cut off in its JSON is fetched again, which Inspect itself does not do.
+
+    Raises: BackendFailed if no reply could be read, and whatever Inspect raises after its own repeats.
+    """
+    for _ in range(_UNREADABLE_REPLIES):
+        try:
+            output = await model.generate(messages)
+        except json.JSONDecodeError as error:
+            why = f"a reply that is no JSON ({error})"
+            continue
+        if not output.empty:
+            return output
+        why = "a reply without a choice"
+    raise BackendFailed(f"{model} gave {why}, {_UNREADABLE_REPLIES} times")
 
 
 # What an answer depends on, of all that can be configured; waiting times and concurrency do not change it.

@@ -111,6 +111,8 @@ def score_output(question: Question, output: ModelOutput, label: Label) -> Score
         answer=str(reading.label) if reading.label else None,
         explanation=f"{reading.rule}: {text}" if text else reading.rule,
         reason=_REASONS.get(reading.outcome),
+        # Again, because Inspect turns the words of a value into numbers before its metrics see them.
+        metadata={"outcome": str(reading.outcome), "p_fake": forced},
     )
 
 
@@ -145,9 +147,7 @@ def _columns(scores: list[SampleScore]) -> tuple[list[Label], list[Outcome], lis
 
 
 def _value(each: SampleScore) -> dict[str, Any]:
-    value = each.score.value
-    assert isinstance(value, dict)
-    return value
+    return each.score.metadata or {}
 
 
 def _verdict(each: SampleScore) -> Label | None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -115,23 +116,34 @@ def _print_table(verdicts: Iterator[Verdict]) -> int:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    rows = list(verdicts)
+    folder = _shared_folder([row.path or "" for row in rows])
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=_printable(f"in {folder}") if folder else None)
+    table.title_justify = "left"
     table.add_column("file", max_width=32, overflow="fold")
     table.add_column("verdict", no_wrap=True)
     table.add_column("fake", justify="right", no_wrap=True)
     table.add_column("why", ratio=1)
     table.add_column("s", justify="right", no_wrap=True)
-    counts: dict[str, int] = {}
-    for verdict in verdicts:
-        word = "error" if verdict.verdict is None else str(verdict.verdict)
-        counts[word] = counts.get(word, 0) + 1
-        score = "" if verdict.fake_score is None else f"{verdict.fake_score:.0%}"
-        name = Text(_printable(verdict.path or "image"))
-        table.add_row(name, Text(word, STYLES.get(word, "magenta")), score, _why(verdict), f"{verdict.elapsed_s:.2f}")
+    for row in rows:
+        word = str(row.verdict or "error")
+        score = "" if row.fake_score is None else f"{row.fake_score:.0%}"
+        name = Text(_printable((row.path or "image").removeprefix(folder)))
+        table.add_row(name, Text(word, STYLES.get(word, "magenta")), score, _why(row), f"{row.elapsed_s:.2f}")
     console = Console()
     console.print(table)
+    counts = Counter(str(row.verdict or "error") for row in rows)
     console.print(", ".join(f"{number} {word}" for word, number in sorted(counts.items())))
-    return counts.get("error", 0)
+    return counts["error"]
+
+
+def _shared_folder(paths: list[str]) -> str:
+    """The folder all files lie in, with its slash, where naming it once saves room."""
+    folders = {str(Path(path).parent) for path in paths}
+    if len(paths) < 2 or len({Path(folder).is_absolute() for folder in folders}) > 1:
+        return ""
+    folder = os.path.commonpath(folders)
+    return f"{folder.rstrip('/')}/" if folder not in ("", ".") else ""
 
 
 def _why(verdict: Verdict) -> str:

@@ -98,25 +98,29 @@ class EmbeddedDetector(Detector):
     def _examine(self, image: RGB) -> Examination:
         recipe = self.recipe
         tiles = native_tiles(image, recipe.max_tiles)
-        logits = self.logits_of([*tiles, global_view(image)])
-        of_tiles, of_whole = logits[:-1], float(logits[-1])
-        mean = float(of_tiles.mean()) if len(of_tiles) else 0.0
-        logit = recipe.tile_weight * mean + recipe.global_weight * of_whole + recipe.bias
-        scores = self.calibration.score(of_tiles * (recipe.tile_weight + recipe.global_weight) + recipe.bias)
+        whole = [global_view(image)] if recipe.global_weight else []
+        logits = self.logits_of([*tiles, *whole])
+        logit = recipe.tile_weight * float(logits[: len(tiles)].mean()) + recipe.bias
+        if whole:
+            logit += recipe.global_weight * float(logits[-1])
+        # A part's own score: what the image's score would be if every part looked like it.
+        scores = self.calibration.score((recipe.tile_weight + recipe.global_weight) * logits + recipe.bias)
         parts = tuple(
             TileScore(tile.x, tile.y, tile.width, tile.height, float(score))
-            for tile, score in zip(tiles, scores, strict=True)
+            for tile, score in zip(tiles, scores[: len(tiles)], strict=True)
         )
-        whole = float(self.calibration.score(of_whole * (recipe.tile_weight + recipe.global_weight) + recipe.bias))
-        return Examination(float(self.calibration.score(logit)), _reasons(parts, whole), parts)
+        return Examination(
+            float(self.calibration.score(logit)), _reasons(parts, float(scores[-1]) if whole else None), parts
+        )
 
 
-def _reasons(tiles: tuple[TileScore, ...], whole: float) -> tuple[Reason, ...]:
-    found = [Reason("global_view", f"the image as a whole, resized: {whole:.2f}", whole)]
+def _reasons(tiles: tuple[TileScore, ...], whole: float | None) -> tuple[Reason, ...]:
+    found = []
+    if whole is not None:
+        found.append(Reason("global_view", f"whole image {whole:.2f}", whole))
     if tiles:
         mean = sum(tile.fake_score for tile in tiles) / len(tiles)
-        count = f"{len(tiles)} tile{'s' if len(tiles) > 1 else ''}"
-        found.append(Reason("native_tiles", f"detail at native resolution, mean of {count}: {mean:.2f}", mean))
+        found.append(Reason("native_tiles", f"detail, {len(tiles)} tile{'s' * (len(tiles) > 1)}: {mean:.2f}", mean))
     # The part that departs most from "cannot tell" is the strongest ground.
     return tuple(sorted(found, key=lambda reason: -abs(reason.value - 0.5)))
 

@@ -26,13 +26,11 @@ class View:
 
 
 def native_tiles(pixels: NDArray[np.uint8], max_tiles: int) -> list[View]:
-    """At most `max_tiles` non-overlapping native-resolution tiles, spread evenly over the image.
+    """At least one and at most `max_tiles` non-overlapping native-resolution tiles, spread evenly over the image.
 
     An image smaller than a tile is repeated to fill it (after B-Free), so that no resampling touches its pixels.
     Deterministic.
     """
-    if max_tiles < 1:
-        return []
     height, width = pixels.shape[:2]
     columns, rows = max(1, width // TILE_PX), max(1, height // TILE_PX)
     cells = [(r, c) for r in range(rows) for c in range(columns)]
