@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from defake.errors import BadConfig, MissingExtra
 
+from .judge_prompts import DIMENSIONS
 from .rendering import head
 
 if TYPE_CHECKING:
@@ -36,16 +37,18 @@ def draw_bars(table: Table, path: str | Path, column: str = "") -> Path:
     values = [line.cells[column].value or 0.0 for line in shown]
     bars = axes.barh([line.model for line in shown], values, color=[_colour(line) for line in shown], height=0.72)
     errors = [_error(line, column) for line in shown]
-    axes.errorbar(values, range(len(shown)), xerr=list(zip(*errors, strict=True)), fmt="none", ecolor="#222222",
-                  elinewidth=1, capsize=2)  # fmt: skip
+    for row, (value, error) in enumerate(zip(values, errors, strict=True)):
+        if any(error):  # a figure without an interval gets no mark that looks like a narrow one
+            axes.errorbar([value], [row], xerr=[[error[0]], [error[1]]], ecolor="#222222", elinewidth=1, capsize=2)
     furthest = max(v + e[1] for v, e in zip(values, errors, strict=True))
     for bar, line, (_, above) in zip(bars, shown, errors, strict=True):
-        text = f"{line.cells[column].value:.{1 if table.percent else 3}f}"
+        text = f"{line.cells[column].value:.{2 if table.percent else 3}f}"
         place = (line.cells[column].value or 0.0) + above + 0.01 * furthest
         axes.text(place, bar.get_y() + bar.get_height() / 2, text, va="center", fontsize=8)
+    axes.set_ylim(-0.7, len(shown) - 0.3)
     axes.set_xlim(min(0.0, *values), furthest * 1.12)
     axes.set_xlabel(head(column) + (", %" if table.percent and column not in ("d_prime", "criterion_c") else ""))
-    axes.set_title(table.title.split(".")[0], fontsize=10, loc="left")
+    axes.set_title(table.title.partition(". ")[0], fontsize=10, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(axis="y", labelsize=8, length=0)
     return _save(figure, path)
@@ -62,8 +65,8 @@ def draw_radar(table: Table, path: str | Path, columns: Sequence[str], models: S
         known = ", ".join(table.columns)
         raise BadConfig(f"a radar needs at least 3 columns of {known}; got {', '.join(columns) or 'none'}")
     lines = _chosen(table, models)
-    highest = {c: max((line.cells[c].value or 0.0 for line in lines if c in line.cells), default=1.0) for c in spokes}
-    limit = 100.0 if table.percent else max(highest.values()) or 1.0
+    judged = all(c in DIMENSIONS for c in spokes)
+    limit = 100.0 if table.percent else 2.0 if judged else 1.0
     polygons = [(line.model, [_value(line, c) for c in spokes]) for line in lines]
     return _polygons(polygons, [head(c) for c in spokes], limit, table.title, path)
 
@@ -120,8 +123,9 @@ def _polygons(
     axes.set_theta_direction(-1)
     axes.set_xticks(angles, [spoke.replace("_", " ") for spoke in spokes], fontsize=8)
     axes.set_ylim(0, limit)
+    axes.tick_params(axis="x", pad=9)
     axes.tick_params(axis="y", labelsize=7, labelcolor="#666666")
-    axes.set_title(title.split(". ")[0], fontsize=10, pad=22)
+    axes.set_title(title.partition(". ")[0], fontsize=10, pad=22)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncol=2, fontsize=8, frameon=False)
     return _save(figure, path)
 

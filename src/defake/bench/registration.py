@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+from defake.lmms import chat_provider, detector_provider
+
+from .open_answers import open_answer
 from .tasks import fakeclass, fakeclue, fakeqa
 from .verdicts import false_faults, figures, flips, outcome, outcomes, verdict
 
-__all__ = ["fakeclass", "fakeclue", "fakeqa", "false_faults", "figures", "flips", "outcome", "outcomes", "verdict"]
+__all__ = [
+    "chat_provider",
+    "detector_provider",
+    "fakeclass",
+    "fakeclue",
+    "fakeqa",
+    "false_faults",
+    "figures",
+    "flips",
+    "open_answer",
+    "outcome",
+    "outcomes",
+    "verdict",
+]

@@ -28,6 +28,15 @@ _HEADS = {
     "clue_precision": "clue precision",
     "clue_recall": "clue recall",
 }
+_SHORT = {
+    "completeness": "compl.",
+    "preciseness": "precis.",
+    "relevance": "relev.",
+    "auto_avg": "auto",
+    "judge_avg": "judge",
+    "clue_recall": "clues",
+    "fault_rate": "faults",
+}
 # What fits into 80 columns; everything is in the other forms.
 _NARROW = {
     True: ("fake", "real", "what", "yes_or_no", "overall"),
@@ -58,8 +67,10 @@ def cell(table: Table, line: Line, column: str, *, interval: bool = False) -> st
     return text
 
 
-def head(column: str) -> str:
-    """A column's heading."""
+def head(column: str, *, short: bool = False) -> str:
+    """A column's heading; `short` for a terminal."""
+    if short and column in _SHORT:
+        return _SHORT[column]
     return _HEADS.get(column, column)
 
 
@@ -123,8 +134,9 @@ def to_json(table: Table) -> str:
 def narrow_columns(table: Table) -> tuple[str, ...]:
     """The columns a terminal of 80 places has room for."""
     if set(GENERATORS) & set(table.columns) or "auto_avg" in table.columns:
-        return tuple(c for c in _NARROW[table.percent] if c in table.columns)
-    return table.columns
+        extra = () if table.ranked_by else ("clue_recall", "fault_rate")
+        return tuple(c for c in (*_NARROW[table.percent], *extra) if c in table.columns)
+    return tuple(c for c in table.columns if c != "answered_only" or not table.ranked_by)
 
 
 def _ends(found: Estimate | None) -> list[tuple[str, float | None]]:

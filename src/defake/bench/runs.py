@@ -76,6 +76,11 @@ def read_runs(paths: Iterable[str | Path]) -> list[Run]:
     return [_named(run) if counts[run.model] > 1 else run for run in found]
 
 
+def asked(rows: Iterable[Row]) -> list[Row]:
+    """The questions that a model answered at all: infrastructure errors are never scored."""
+    return [row for row in rows if row.outcome is not Outcome.INFRASTRUCTURE]
+
+
 def _named(run: Run) -> Run:
     """A run told apart from another of the same model by where it lies."""
     place = Path(run.logs[-1]).parent
@@ -83,7 +88,8 @@ def _named(run: Run) -> Run:
     return replace(run, model=f"{run.model} ({name})")
 
 
-def _log_files(path: Path) -> list[Path]:
+def log_files(path: Path) -> list[Path]:
+    """The Inspect logs at a path: the file itself, or those of a folder or its `logs/`, sorted."""
     if path.is_file():
         return [path]
     folder = path / "logs" if (path / "logs").is_dir() else path
@@ -92,7 +98,7 @@ def _log_files(path: Path) -> list[Path]:
 
 
 def _read_path(path: Path) -> list[Run]:
-    files = _log_files(path)
+    files = log_files(path)
     if not files:
         raise BadDataset(
             f"no benchmark log in {path}; expected an Inspect log (.eval) or a folder `defake bench run` wrote"
@@ -119,7 +125,7 @@ def _read_log(file: Path) -> Any:
     except Exception as error:  # whatever its zip, JSON and schema readers raise
         why = f"{type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else 'no detail'}"
         raise BadDataset(
-            f"{file} cannot be read as an Inspect log ({why}); if the run was cut off, resume it with `defake bench run`"
+            f"{file} cannot be read as an Inspect log ({why}); resume a run that was cut off with `defake bench run`"
         ) from error
 
 
@@ -157,7 +163,7 @@ def _row(sample: Any) -> Row:
     facts = sample.metadata or {}
     scores = sample.scores or {}
     verdict = next((scores[name] for name in _VERDICT_SCORERS if name in scores), None)
-    value = verdict.value if verdict is not None and isinstance(verdict.value, dict) else {}
+    value = (verdict.metadata or {}) if verdict is not None else {}
     task = str(facts["task"])
     if task not in TASKS:
         raise ValueError(f"unknown task {task!r}")

@@ -41,7 +41,7 @@ def write_submission(run: Run, folder: str | Path) -> Submission:
     """
     folder = Path(folder)
     made = {
-        "fakeclass": [_class_entry(row) for row in run.of("fakeclass")],
+        "fakeclass": [_class_entry(row) for row in sorted(run.of("fakeclass"), key=lambda r: (r.label, r.image))],
         "fakeclue": _clue_entries(run),
         "fakeqa": _qa_entries(run.of("fakeqa")),
     }

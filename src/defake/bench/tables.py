@@ -11,11 +11,11 @@ from defake.metrics.signal import sensitivity
 from defake.metrics.text import signatures
 from defake.metrics.verdicts import verdict_figures
 from defake.published import GENERATORS, TABLES, load_table, misprints, open_answer_scores
-from defake.questions.answers import Outcome
 from defake.questions.criteria import CRITERION_IDS
 from defake.records import Label
 
 from .ranking import Rank, halves_mean, mean_by_image, rank
+from .runs import asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -140,11 +140,6 @@ def _values(row: Row, by: str) -> Iterable[str]:
 def _in_order(by: str, parts: Iterable[str]) -> list[str]:
     order = list(CRITERION_IDS) if by == "criterion" else []
     return sorted(parts, key=lambda value: (order.index(value) if value in order else len(order), value))
-
-
-def asked(rows: Iterable[Row]) -> list[Row]:
-    """The questions that were answered by a model at all: infrastructure errors are never scored."""
-    return [row for row in rows if row.outcome is not Outcome.INFRASTRUCTURE]
 
 
 def _accuracy(rows: Sequence[Row]) -> Estimate:
