@@ -5,6 +5,7 @@ from __future__ import annotations
 from defake.lmms import chat_provider, detector_provider
 
 from .open_answers import open_answer
+from .scripted import scripted_provider
 from .tasks import fakeclass, fakeclue, fakeqa
 from .verdicts import false_faults, figures, flips, outcome, outcomes, verdict
 
@@ -20,5 +21,6 @@ __all__ = [
     "open_answer",
     "outcome",
     "outcomes",
+    "scripted_provider",
     "verdict",
 ]

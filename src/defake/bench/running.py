@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from defake import __version__
+from defake.datasets.benchmarks import read_items
+from defake.datasets.items import Asked
 from defake.errors import BackendFailed, BadConfig
-from defake.questions import Ability
+from defake.questions import Ability, Prompts
 
+from .prices import read_prices
 from .tasks import fakeclass, fakeclue, fakeqa, release_journals
 
 if TYPE_CHECKING:
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     from inspect_ai import Task
     from inspect_ai.log import EvalLog
     from inspect_ai.model import Model
+
+    from .prices import Estimate
 
 JOURNAL, SETTINGS, LOGS = "journal.jsonl", "bench.json", "logs"
 _ABOUT_WAITING = ("base_url", "connections", "max_retries", "attempt_timeout_s", "display", "max_cost", "prices")
@@ -72,6 +78,11 @@ class Finished:
     unasked: int
 
 
+def run_folder(model: str, data: str) -> Path:
+    """Where a run goes unless said otherwise: the same model and data find their folder again."""
+    return Path("bench-runs") / re.sub(r"[^A-Za-z0-9.-]+", "_", f"{model}__{Path(data).resolve().name}")
+
+
 def make_task(ability: str, settings: Settings, journal: Path | None = None) -> Task:
     """The Inspect task of an ability with these settings.
 
@@ -105,6 +116,8 @@ def run_bench(settings: Settings, folder: str | Path, *, model: Model | None = N
 
     Raises: BadConfig if the folder holds a run with other settings, or is in use; BackendFailed if Inspect gives up.
     """
+    from . import registration  # noqa: F401 - makes our model providers known where defake is not installed
+
     folder = Path(folder)
     _claim(settings, folder)
     journal = folder / JOURNAL
@@ -121,6 +134,30 @@ def run_bench(settings: Settings, folder: str | Path, *, model: Model | None = N
             raise BackendFailed(f"the run stopped: {log.error.message if log.error else 'see the log'}; resume it later")
     unasked = sum(len(log.results.early_stopping.early_stops) for log in logs if log.results and log.results.early_stopping)
     return Finished(tuple(Path(log.location) for log in logs), replayed, unasked)
+
+
+def dry_run(settings: Settings) -> list[tuple[str, Estimate]]:
+    """What each task would ask for, without asking: calls, tokens, money.
+
+    Raises: BadDataset and BadConfig as the run would.
+    """
+    table = read_prices(settings.prices or None)
+    asked = Asked(
+        Prompts(settings.prompts), settings.variant == "cot", settings.pairs, settings.reals
+    )
+    rows = []
+    for ability in settings.tasks:
+        found = read_items(
+            settings.data,
+            Ability(ability),
+            asked,
+            images=settings.images or None,
+            missing=settings.missing,
+            partial=settings.partial,
+        )
+        items = found.items[: settings.limit]
+        rows.append((ability, table.estimate(items, settings.model, max_tokens=settings.max_tokens)))
+    return rows
 
 
 def finished_log(folder: Path, ability: str, limit: int | None) -> EvalLog | None:
