@@ -13,7 +13,6 @@ FLOORS = {
     1: ["questions", "metrics", "perturb"],
     2: ["images", "heatmap", "provenance", "evidence", "published", "datasets", "store"],
     3: ["detectors", "lmms", "similarity"],
-    # fmt: off
     4: [
         "annotation",
         "audit",
@@ -27,7 +26,6 @@ FLOORS = {
         "scan",
         "training",
     ],
-    # fmt: on
     5: ["cli", "server", "__main__", "__init__"],
 }
 HEAVY = {"torch", "transformers", "peft", "accelerate", "inspect_ai", "ray", "fastapi", "onnxruntime", "sklearn",
