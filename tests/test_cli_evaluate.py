@@ -11,7 +11,7 @@ from defake.cli import app
 from defake.detectors import load_detector
 from defake.errors import BadConfig, BadDataset, UnknownName
 from defake.registry import DETECTORS, Card, Entry
-from defake.store import RunFolder
+from defake.store import RunFolder, write_scores
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +88,17 @@ def test_stored_scores_are_not_scored_again(data, tmp_path):
     file = json.loads(run("evaluate", "--scores", tmp_path / "run" / "scores.parquet", *QUICK, "--json"))
     assert file["evaluations"][0]["rows"] == first["evaluations"][0]["rows"]
     assert file["evaluations"][0]["zero_pixel_null"] is None
+
+
+def test_an_unfinished_run_says_so(data, tmp_path):
+    """Half of the rows are figures of half of the images, and the first note says it."""
+    common = ("--data", data / "manifest.csv", "--out", tmp_path / "run", "--no-null", *QUICK)
+    run("evaluate", "--detector", "bright", *common)
+    store = tmp_path / "run" / "scores.parquet"
+    scores = RunFolder.open(tmp_path / "run").scores()
+    write_scores(scores.where(np.arange(40)), store)
+    found = json.loads(run("evaluate", tmp_path / "run", *QUICK, "--json"))
+    assert found["evaluations"][0]["notes"][0] == "the run is not finished: 40 of 60 images"
 
 
 def test_compare_and_matrix(data, tmp_path):

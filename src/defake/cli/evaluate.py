@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -140,8 +141,6 @@ class _Fresh:
 def _evaluated(
     scores: Scores, context: dict[str, Any], folder: Path | None, protocol: Protocol, null: dict[str, Any] | None
 ) -> Result:
-    from dataclasses import replace
-
     from defake.evaluate import evaluate_scores
     from defake.store import write_json
 
@@ -166,7 +165,12 @@ def _stored(path: Path, protocol: Protocol) -> Result:
         null = json.loads((path / METRICS).read_text(encoding="utf-8"))["zero_pixel_null"]
     except (OSError, ValueError, KeyError):
         print(f"defake: {path} has no zero-pixel null stored", file=sys.stderr)
-    return _evaluated(run.scores(), context, None, protocol, null)
+    scores, expected = run.scores(), context.get("n_images")
+    result = _evaluated(scores, context, None, protocol, null)
+    if expected is not None and len(scores) < expected:
+        note = f"the run is not finished: {len(scores)} of {expected} images"
+        result.evaluation = replace(result.evaluation, notes=(note, *result.evaluation.notes))
+    return result
 
 
 def zero_pixel_null(manifest: Manifest) -> dict[str, Any]:

@@ -51,7 +51,12 @@ def start_run(
         "transform": transform,
         "transform_only": transform_only,
     }
-    known = {"root": str(manifest.root), "own_threshold": calibration.fake_above, "trained_on": trained_on(spec)}
+    known = {
+        "root": str(manifest.root),
+        "n_images": len(manifest),
+        "own_threshold": calibration.fake_above,
+        "trained_on": trained_on(spec),
+    }
     return RunFolder.start(folder, depends_on, {**known, **(context or {})})
 
 
