@@ -15,7 +15,7 @@ from defake.metrics.calibration import (
     tally_brier,
     tally_calibration_error,
 )
-from defake.metrics.detection import Tally, defined, oracle_threshold
+from defake.metrics.detection import Tally, defined, oracle_threshold, threshold_at_fpr
 from defake.metrics.intervals import (
     FEW_SOURCES,
     Estimate,
@@ -24,6 +24,7 @@ from defake.metrics.intervals import (
     percentile_interval,
     resampled_counts,
     share,
+    wider,
 )
 from defake.metrics.prevalence import PREVALENCES, PredictiveValues, predictive_values
 
@@ -139,8 +140,9 @@ def evaluate_scores(
     """Figures of stored scores: each generator's fakes against the photographs, their mean, and all together.
 
     Every figure has an interval: accuracy, TPR and FPR at the frozen threshold Wilson's at the effective sample size of
-    the clustered images, the others a bootstrap by source (`metrics.intervals`). `own_threshold` is used where there is
-    no validation split and none was given.
+    the clustered images; TPR at a declared FPR the wider of that and the bootstrap's (no fake caught says little of the
+    next ones, and no resample knows it); the others a bootstrap by source (`metrics.intervals`). `own_threshold` is
+    used where there is no validation split and none was given.
 
     Raises: BadDataset for a split that is not there or a test part without a score; BadConfig for a protocol that
     contradicts itself.
@@ -223,6 +225,11 @@ class _Sheet:
             ("accuracy", both, called == test.is_fake), ("tpr", fakes_in, called), ("fpr", reals_in, called),
         ):  # fmt: skip
             figures[key] = share(hit[rows], self.clusters[rows], self.protocol.confidence)
+        for key, fpr in (("tpr_at_fpr_1", 0.01), ("tpr_at_fpr_5", 0.05)):
+            if figures[key].value is not None:
+                at = threshold_at_fpr(test.is_fake[both], test.fake_score[both], fpr)
+                caught = share((test.fake_score >= at)[fakes_in], self.clusters[fakes_in], self.protocol.confidence)
+                figures[key] = wider(figures[key], caught)
         oracle = self._oracle(exact, test.is_fake[both], test.fake_score[both]) if self.protocol.oracle else None
         counts = self._counts(fakes_in, reals_in, (fakes | reals) & ~test.answered)
         return Row(name=name, kind=kind, **counts, figures=figures, oracle=oracle), values

@@ -38,7 +38,7 @@ MAX_TABLED_SOURCES = 2000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure with its interval; `value` None is undefined, `interval` names the kind (`wilson`, `bootstrap`)."""
+    """A figure with its interval; `value` None is undefined, `interval` names the kind: `wilson`, `bootstrap`, both."""
 
     value: float | None
     low: float | None = None
@@ -118,6 +118,14 @@ def share(hit: ArrayLike, clusters: Codes, confidence: float = 0.95) -> Estimate
     value, size = float(hits.mean()), effective_size(hits, clusters)
     low, high = wilson(value * size, size, confidence) or (None, None)
     return Estimate(value, low, high, "wilson")
+
+
+def wider(one: Estimate, other: Estimate) -> Estimate:
+    """The value of the first with the hull of both intervals, and both kinds named."""
+    lows = [e.low for e in (one, other) if e.low is not None]
+    highs = [e.high for e in (one, other) if e.high is not None]
+    kinds = "+".join(e.interval for e in (one, other) if e.interval)
+    return Estimate(one.value, min(lows, default=None), max(highs, default=None), kinds)
 
 
 def draw(clusters: Codes, rng: np.random.Generator) -> NDArray[np.int64]:
