@@ -167,7 +167,7 @@ def test_the_command_prints_a_table_and_leaves_a_folder(tmp_path, registered):
     )  # fmt: skip
     assert run.exit_code == 0, run.output
     assert max(map(len, run.stdout.splitlines())) <= 80
-    for word in ("jpeg:80", "jpeg:40", "long:40+jpeg:60", "Untouched, AUC is 1.000"):
+    for word in ("jpeg:80", "jpeg:40", "long:40+jpeg:60", "Untouched, AUC is 100.0 %"):
         assert word in run.stdout
     assert (tmp_path / "r" / "robustness.json").is_file()
     assert (tmp_path / "r" / "jpeg-80" / "scores.parquet").is_file()

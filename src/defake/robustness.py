@@ -231,9 +231,10 @@ def _in_words(points: Sequence[Point]) -> list[str]:
 
 
 def _told(estimate: Estimate) -> str:
-    interval = "" if estimate.low is None else f" ({estimate.low:.3f} to {estimate.high:.3f})"
-    return "undefined" if estimate.value is None else f"{estimate.value:.3f}{interval}"
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return "undefined"
+    return f"{100 * estimate.value:.1f} % ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
 
 
 def _percent(estimate: Estimate) -> str:
-    return "undefined" if estimate.value is None else f"{estimate.value:.1%}"
+    return "undefined" if estimate.value is None else f"{100 * estimate.value:.1f} %"
