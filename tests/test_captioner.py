@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from defake.detectors import load_detector
 from defake.detectors.captioner import Captioner, Loaded
 from defake.detectors.captioner.labels import tokenise_labels
+from defake.detectors.weights import _not_there
 from defake.errors import BackendFailed, BadConfig, MissingExtra, WeightsMismatch
 
 FAMILIES = ["blip2", "blip2-t5", "vit-gpt2", "llava", "idefics3"]
@@ -238,8 +239,9 @@ def test_an_adapter_of_another_base_is_refused(tiny, tmp_path):
 
 def test_missing_weights_are_named(tmp_path):
     """A name that is not there, a folder without weights or with too few: both repairs are told, nothing is scored."""
-    with pytest.raises(WeightsMismatch, match=r"save_pretrained.*hf download"):
+    with pytest.raises(WeightsMismatch, match=r"no folder.*save_pretrained.*hub name"):
         load_detector(f"captioner:{tmp_path}/nowhere")
+    assert "hf download nobody/nothing" in _not_there("nobody/nothing", OSError("not found"))
     source = tiny_models.save_blip2(tmp_path / "part")
     path = tmp_path / "part" / "model.safetensors"
     weights = load_file(path)
@@ -347,3 +349,13 @@ def test_the_training_loss_is_the_likelihood_that_scores(tiny, images, family):
         loss = float(detector.loaded.model(**batch).loss)
     said = detector.log_probabilities(images)[np.arange(len(images)), which]
     assert loss == pytest.approx(-said.sum() / sum(map(len, answers)), abs=1e-4)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchvision") is not None, reason="torchvision is installed")
+def test_a_processor_that_needs_torchvision_says_so(tmp_path):
+    """Qwen2-VL's processor wants torchvision for videos: a named error with the pip line."""
+    model, processor = tiny_models.make_qwen_vl()
+    folder = tiny_models._save(tmp_path, model, processor.tokenizer, processor.image_processor)
+    (tmp_path / "processor_config.json").write_text('{"processor_class": "Qwen2VLProcessor"}')
+    with pytest.raises(BackendFailed, match="pip install torchvision"):
+        Captioner(folder, device="cpu")

@@ -163,7 +163,7 @@ def test_bad_folders_are_named(tmp_path, blip2, clip, images):
         read_line(tmp_path)
     with pytest.raises(BadConfig, match="known: vision"):
         Features(clip, layer="qformer", device="cpu")
-    with pytest.raises(WeightsMismatch, match="hf download"):
+    with pytest.raises(WeightsMismatch, match="no folder"):
         Features(str(tmp_path / "nowhere"), device="cpu")
     with pytest.raises(WeightsMismatch, match="finite"):
         Line(np.array([np.nan]), 0.0)

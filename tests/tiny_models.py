@@ -50,9 +50,14 @@ def make_tokenizer(*, bos=False):
     )  # fmt: skip
 
 
-def _image_processor(name, **more):
+def sized_processor(name, size, **more):
+    """An image processor of the library's by name, for square images of `size` px, without torchvision."""
     kind = getattr(transformers, f"{name}Pil", None) or getattr(transformers, name)
-    return kind(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE}, **more)
+    return kind(size={"height": size, "width": size}, **more)
+
+
+def _image_processor(name, **more):
+    return sized_processor(name, IMAGE_SIZE, **more)
 
 
 def _save(folder, *parts):

@@ -31,10 +31,17 @@ def require(module: str, what: str, extra: str) -> None:
 def load_part(kind: Any, source: str, **options: Any) -> Any:
     """`kind.from_pretrained(source)` for a configuration, processor or tokenizer.
 
-    Raises: WeightsMismatch with both repairs if it is not there.
+    Raises: WeightsMismatch with both repairs if it is not there; BackendFailed if it needs torchvision.
     """
     try:
         return kind.from_pretrained(source, **options)
+    except (ImportError, AttributeError) as error:
+        # Without torchvision some processors (Qwen-VL, SmolVLM) fail in their video half, not always as ImportError.
+        if importlib.util.find_spec("torchvision") is not None:
+            raise
+        raise BackendFailed(
+            f"the processor of {source!r} needs torchvision: pip install torchvision ({error})"
+        ) from error
     except (OSError, ValueError, KeyError) as error:
         raise WeightsMismatch(_not_there(source, error)) from error
 
@@ -91,12 +98,13 @@ def quantized(bits: str, place: torch.device) -> dict[str, Any]:
 
 
 def _not_there(source: str, error: BaseException) -> str:
+    repair = "give a folder that `save_pretrained` wrote (configuration, processor, weights), or a hub name"
+    is_hub_name = source.count("/") <= 1 and not source.startswith(("/", ".", "~"))
+    if not Path(source).is_dir() and not is_hub_name:
+        return f"no usable model: there is no folder {source!r}; {repair}"
     words = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-    what = "the folder" if Path(source).is_dir() else "the hub name or folder"
-    return (
-        f"no usable model at {what} {source!r}: {words} | give a folder that `save_pretrained` wrote (configuration, "
-        f"processor, weights), or fetch the model while online: hf download {source if '/' in source else 'OWNER/NAME'}"
-    )
+    fetch = "" if Path(source).is_dir() else f", fetched while online: hf download {source}"
+    return f"no usable model at {source!r}: {words}; {repair}{fetch}"
 
 
 def _check_loaded(source: str, found: Mapping[str, Any]) -> None:
