@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from defake.store import Scores
 
     Tested: TypeAlias = tuple[str, str, int, Difference, Difference, McNemar]
+
+
+# Below it a difference is called one. Source: convention.
+LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +65,17 @@ def compare(
         raise BadConfig(f"a comparison needs two detectors or more, but got {', '.join(runs) or 'none'}")
     protocol = protocol or Protocol()
     own = own_thresholds or {}
+    # The smallest p-value that n resamples can give is 2 / (n + 1): Holm's correction must leave it below the level.
+    tests = 3 * len(runs) * (len(runs) - 1) // 2
+    protocol = replace(protocol, n_resamples=max(protocol.n_resamples, math.ceil(2 * tests / LEVEL)))
     parts = {}
     for name, scores in runs.items():
         is_test, is_val, _ = split_parts(scores.split, protocol)
         validation = None if is_val is None else scores.where(is_val)
         parts[name] = (scores.where(is_test), freeze_threshold(validation, protocol, own.get(name, 0.5)).value)
     found = [_pair(one, two, parts[one], parts[two], protocol) for one, two in combinations(runs, 2)]
-    tests = [p for _, _, _, auc, balanced, right in found for p in (auc.p_value, balanced.p_value, right.p_value)]
-    adjusted = holm(tests)
+    p_values = [p for _, _, _, auc, balanced, right in found for p in (auc.p_value, balanced.p_value, right.p_value)]
+    adjusted = holm(p_values)
     return [_told(pair, adjusted[3 * i : 3 * i + 3]) for i, pair in enumerate(found)]
 
 
@@ -119,5 +127,5 @@ def _told(tested: Tested, adjusted: list[float | None]) -> Pair:
     gap = float(right.only_first - right.only_second) if n else None
     names = ("auc", "balanced_accuracy", "mcnemar")
     values = (auc.estimate.value, balanced.estimate.value, gap)
-    says = {name: in_words(one, two, value, p) for name, value, p in zip(names, values, adjusted, strict=True)}
+    says = {name: in_words(one, two, value, p, LEVEL) for name, value, p in zip(names, values, adjusted, strict=True)}
     return Pair(one, two, n, auc, balanced, right, dict(zip(names, adjusted, strict=True)), says)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -28,8 +29,8 @@ Transform: TypeAlias = "Callable[[RGB], RGB]"
 BATCH_SIZE = 16
 # A batch is scored early once it holds this many pixels, so that sixteen large files do not fill the memory.
 MAX_BATCH_PIXELS = 64_000_000
-# Rows between two writes: what a kill may cost.
-WRITE_EVERY = 128
+# Rows, or seconds, between two writes: what a kill may cost.
+WRITE_EVERY, WRITE_EVERY_S = 256, 20.0
 
 
 def start_run(
@@ -85,8 +86,7 @@ def score_manifest(
     `transform` is applied to the decoded pixels of both classes, or of reals or fakes only. A file that cannot be read
     or scored is a row with its error, and the rest go on. `progress` is told how many images were dealt with.
 
-    Raises: BadDataset that lists all missing files, unless `skip_missing` (they become rows with an error);
-    BackendFailed if the detector breaks its contract.
+    Raises: BadDataset that lists all missing files, unless `skip_missing`: then they become rows with an error.
     """
     if transform_only not in ("both", "real", "fake"):
         raise BadConfig(f"transform_only must be 'both', 'real' or 'fake', but got {transform_only!r}")
@@ -107,13 +107,15 @@ def score_manifest(
         else:
             fresh.append(rows)
 
+    written = time.monotonic()
     try:
         for batch in _batches(manifest, todo, limits or Limits(), transform, only=transform_only, size=batch_size):
             pending += _score_batch(detector, batch)
             if progress:
                 progress(len(batch))
-            if len(pending) >= WRITE_EVERY:
+            if len(pending) >= WRITE_EVERY or time.monotonic() - written > WRITE_EVERY_S:
                 write()
+                written = time.monotonic()
     finally:
         # Ctrl-C and bugs as well: what was scored is kept.
         write()

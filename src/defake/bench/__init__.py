@@ -1,0 +1,1 @@
+"""FakeBench on Inspect: tasks, scorers, runs."""

@@ -1,0 +1,140 @@
+"""Golden answers: (question, text of the answer, verdict or outcome). `fake?` asks "Is this a fake image?"."""
+
+# ruff: noqa: RUF001, E501 - the punctuation of other scripts is the subject, and a pattern is easier to read in one piece
+
+# fmt: off
+GOLDEN = [
+    # bare words
+    ("what", "fake", "fake"), ("what", "Real", "real"), ("what", "FAKE.", "fake"), ("what", " real \n", "real"),
+    ("what", "Fake!", "fake"), ("what", "AI-generated", "fake"), ("what", "AI generated.", "fake"),
+    ("what", "Synthetic", "fake"), ("what", "Authentic", "real"), ("what", "Genuine photograph", "real"),
+    ("what", "A fake image", "fake"), ("what", "real image.", "real"), ("what", "Ｆａｋｅ", "fake"),
+    ("what", "computer-generated", "fake"), ("what", "deepfake", "fake"), ("what", "A.I. generated", "fake"),
+    # bare yes and no, both polarities
+    ("fake?", "No", "real"), ("fake?", "no.", "real"), ("fake?", "Yes", "fake"), ("fake?", "YES!", "fake"),
+    ("real?", "No", "fake"), ("real?", "no.", "fake"), ("real?", "Yes", "real"), ("real?", "yes,", "real"),
+    ("fake?", "**No**", "real"), ("fake?", "Answer: no", "real"), ("real?", "A: Yes.", "real"), ("fake?", "(No)", "real"),
+    ("fake?", "Nope.", "real"), ("real?", "Yep", "real"), ("fake?", "- Yes", "fake"), ("fake?", "No\n\n", "real"),
+    # yes or no to a question that is none
+    ("what", "Yes", "unparsed"), ("what", "No.", "unparsed"), ("what", "Yes, it is a real photo", "real"),
+    # yes and no with words that agree
+    ("real?", "Yes, it is a real photo", "real"), ("real?", "No, this is a fake image.", "fake"),
+    ("fake?", "No, this is a real image.", "real"), ("fake?", "Yes, this image is AI-generated.", "fake"),
+    ("fake?", "No, the image is not fake.", "real"), ("real?", "No, it is not a real image.", "fake"),
+    ("fake?", "Yes. The hands have six fingers.", "fake"), ("fake?", "No it is real", "real"),
+    ("real?", "Yes this is a photograph", "real"), ("fake?", "No - it's a genuine photograph.", "real"),
+    # yes and no against the words
+    ("fake?", "Yes, it is a real photo", "ambiguous"), ("real?", "Yes, this is fake.", "ambiguous"),
+    ("fake?", "No, this is not a real image.", "ambiguous"),
+    # words with a negation
+    ("what", "This is not a real image", "fake"), ("what", "This is not a fake image.", "real"),
+    ("what", "The image isn't real.", "fake"), ("what", "It is not fake.", "real"), ("what", "not real", "fake"),
+    ("what", "It isn’t a fake.", "real"), ("what", "This does not appear to be a real photograph.", "fake"),
+    ("what", "The image is real, not fake.", "real"), ("what", "It is fake rather than real.", "fake"),
+    ("what", "This image is not AI-generated.", "real"), ("what", "It is unlikely to be real.", "fake"),
+    ("what", "Not fake, real.", "real"), ("what", "This is not fake but real.", "real"),
+    ("what", "This was never a real photo; it is fake.", "fake"), ("what", "It is neither fake nor real.", "ambiguous"),
+    ("what", "The image is far from real.", "fake"), ("fake?", "This is not a real image", "fake"),
+    ("real?", "This is not a real image", "fake"), ("what", "inauthentic", "fake"),
+    # unrealistic, realistic and other neighbours are no verdicts
+    ("what", "Unrealistic lighting, so fake", "fake"), ("what", "Unrealistic lighting → fake", "fake"),
+    ("what", "Unrealistic lighting.", "unparsed"), ("what", "It looks realistic.", "unparsed"),
+    ("what", "unreal", "unparsed"), ("what", "A really nice picture of a dog.", "unparsed"),
+    ("what", "Although very realistic, the image is fake.", "fake"),
+    ("what", "It shows a real-world street. The image is fake.", "fake"),
+    ("what", "Reality is strange.", "unparsed"), ("what", "This looks like real life.", "unparsed"),
+    # the choice repeated is no answer
+    ("what", "fake or real", "unparsed"), ("what", "Fake or real?", "unparsed"), ("what", "real/fake", "unparsed"),
+    ("what", "Is it fake or real? It is fake.", "fake"), ("fake?", "yes or no", "unparsed"),
+    ("what", "The image could be either real or AI-generated.", "unparsed"),
+    ("what", "What is the authenticity of this image, fake or real? Real.", "real"),
+    ("fake?", "Is this a fake image, yes or no? No.", "real"),
+    # reasoning first: the last verdict wins
+    ("what", "At first glance it looks real. However, the shadows disagree. Therefore, this is a fake image.", "fake"),
+    ("what", "One might think it is fake. The grain and the reflections are consistent. The image is real.", "real"),
+    ("what", "The texture is waxy.\n\nAnswer: fake", "fake"), ("what", "Shadows agree.\nFinal answer: Real.", "real"),
+    ("what", "**Verdict:** AI-generated\n\nThe real photographs of this kind show grain.", "fake"),
+    ("fake?", "The eyes do not match. The text is garbled.\n\nYes", "fake"),
+    ("fake?", "I see grain and lens flare.\nFinal answer: No", "real"),
+    ("what", "The final judgement is fake.", "fake"), ("what", "My conclusion is that the image is real.", "real"),
+    ("what", "Conclusion: This is not a real photograph.", "fake"),
+    ("what", "So the answer is \\boxed{fake}.", "fake"), ("what", "\\boxed{\\text{Real}}", "real"),
+    ("what", "Fake. A real photo would show grain.", "fake"),
+    ("what", "The details are missing as in a fake image. The photo is real.", "real"),
+    ("what", "It is fake and real.", "ambiguous"), ("what", "real fake", "ambiguous"),
+    # thoughts are not answers
+    ("what", "<think>It looks fake to me.</think>real", "real"), ("what", "<think>This is real.</think>\n\nFake.", "fake"),
+    ("fake?", "<think>hmm, yes?</think> No", "real"), ("what", "It may be fake...</think>Real", "real"),
+    ("what", "<think>The image is fake because", "unparsed"), ("what", "<thinking>fake</thinking>", "unparsed"),
+    # markdown
+    ("what", "**Fake**", "fake"), ("what", "# Verdict\n**real**", "real"), ("what", "`fake`", "fake"),
+    ("what", "> The image is **not real**.", "fake"), ("what", "The image is ***fake***.", "fake"),
+    ("what", "| verdict | fake |", "fake"), ("what", "1. Texture: waxy\n2. Edge: melted\n\n**Final verdict: fake**", "fake"),
+    # JSON
+    ("what", '{"verdict": "fake", "confidence": 0.9}', "fake"), ("what", '```json\n{"answer": "Real"}\n```', "real"),
+    ("fake?", '{"answer": "no"}', "real"), ("real?", '{"answer": "no"}', "fake"), ("what", '{"is_fake": true}', "fake"),
+    ("what", '{"is_real": true}', "real"), ("what", '{"is_fake": false}', "real"),
+    ("what", '{"fake": 0.2, "real": 0.8}', "real"), ("what", '{"label": "not real"}', "fake"),
+    ("what", '{"verdict": "fake", "reason": "the li', "fake"), ("what", '{"reason": "fine"}', "unparsed"),
+    ("what", 'Sure: {"explanation": "it seems real at first", "verdict": "fake"}', "fake"),
+    # Chinese
+    ("what", "假的", "fake"), ("what", "真实的", "real"), ("what", "这张图片是真实的。", "real"), ("what", "这是AI生成的图像。", "fake"),
+    ("what", "这不是真实的照片。", "fake"), ("what", "这张图片并非伪造。", "real"), ("what", "这张图像是伪造的", "fake"),
+    ("fake?", "是", "fake"), ("fake?", "不是", "real"), ("real?", "不是。", "fake"), ("real?", "是的，这是真实的照片。", "real"),
+    ("fake?", "是的，这是一张假图。", "fake"), ("fake?", "否", "real"), ("what", "真实还是虚假", "unparsed"),
+    ("what", "无法判断这张图片的真假。", "refusal"), ("what", "抱歉，我不能回答。", "refusal"), ("what", "答案：假", "fake"),
+    # hedged, yet a verdict
+    ("what", "It is likely fake.", "fake"), ("what", "The image appears to be real.", "real"),
+    ("what", "I cannot be certain, but the image appears to be AI-generated.", "fake"),
+    ("what", "I'm not sure, but it seems to be real.", "real"), ("what", "Probably a photograph taken with a camera.", "real"),
+    ("what", "It is probably AI generated", "fake"), ("what", "This image was generated by AI.", "fake"),
+    ("what", "The picture was created with artificial intelligence.", "fake"), ("what", "It is a photograph.", "real"),
+    ("what", "I believe this is a computer generated image", "fake"),
+    # refusals and no knowledge
+    ("what", "I can't determine", "refusal"), ("what", "I cannot determine whether this image is real or fake.", "refusal"),
+    ("what", "I'm sorry, but I can't help with that.", "refusal"), ("what", "I'm sorry, I can't assist with that request.", "refusal"),
+    ("what", "As an AI language model, I can't see images.", "refusal"), ("fake?", "I am unable to answer.", "refusal"),
+    ("what", "It is difficult to say if it is fake.", "refusal"), ("what", "Unsure", "refusal"),
+    ("what", "It is impossible to tell whether it is real.", "refusal"), ("what", "I don't know.", "refusal"),
+    ("what", "I cannot confirm that this image is real.", "refusal"), ("what", "Inconclusive.", "refusal"),
+    ("fake?", "I cannot verify the authenticity of images.", "refusal"),
+    # nothing to read
+    ("what", "", "unparsed"), ("what", "   ", "unparsed"), ("what", "...", "unparsed"), ("what", "A dog on a sofa.", "unparsed"),
+    ("fake?", "A dog on a sofa.", "unparsed"), ("what", "The image shows a photograph album.", "unparsed"),
+    ("what", "🤷", "unparsed"), ("what", "0", "unparsed"),
+    # as models really write
+    ("what", "The image is fake. It is a digitally created artwork of a fox, likely generated by an AI model.", "fake"),
+    ("what", "This image appears to be AI-generated. Several cues: the fingers merge, the text is gibberish, and the "
+             "background bokeh is inconsistent with what a real camera would produce.", "fake"),
+    ("what", "Based on the details, lighting and natural imperfections, this appears to be a real photograph rather "
+             "than an AI-generated one.", "real"),
+    ("what", "It's difficult to say with certainty, but the image seems to be a real photo of a bird.", "real"),
+    ("what", "There are no obvious signs of AI generation, and the image looks authentic.", "real"),
+    ("fake?", "No, there is no evidence that this image is fake.", "real"),
+    ("fake?", "Yes, this image appears to be fake. The lighting does not look real.", "fake"),
+    ("real?", "No, this image is not real. It is a digital painting.", "fake"),
+    ("real?", "Yes, the image is real. It is not AI-generated.", "real"),
+    ("real?", "It is a real image, taken with a camera.", "real"),
+    ("fake?", "It is not a fake image.", "real"),
+    ("fake?", "The image is not a fake image; it is a photograph of a train.", "real"),
+    ("what", "This is a photograph of a fake plant.", "real"),
+    ("what", "The authenticity of this image is fake.", "fake"),
+    ("what", "The authenticity of this image is real.", "real"),
+    ("what", "The image is a digital rendering created by a computer program, so it is not real.", "fake"),
+    ("what", "1. Texture: too smooth for real skin.\n2. Light: consistent.\n3. Hands: six fingers.\n\n"
+             "In conclusion, the image is fake.", "fake"),
+    ("what", "In conclusion, based on these observations, the final binarized judgement: real", "real"),
+    ("what", "Final judgment: Fake", "fake"), ("what", "Judgement — real.", "real"), ("what", "The image is: **Fake**", "fake"),
+    ("what", "real, I think", "real"), ("what", "I would say real.", "real"), ("what", "I'd go with fake.", "fake"),
+    ("what", "Definitely not real.", "fake"), ("what", "Not AI generated", "real"), ("what", "non-fake", "real"),
+    ("what", "It is a fake photograph.", "fake"), ("what", "It is a genuine, unedited photo.", "real"),
+    ("what", "Can't tell, it may be fake or real.", "refusal"), ("what", "Could be real, could be fake.", "ambiguous"),
+    ("what", "I think this is real... no wait, it is fake.", "fake"),
+    ("fake?", "Yes and no.", "ambiguous"), ("fake?", "Yes or no", "unparsed"), ("real?", "yes\n\nyes", "real"),
+    ("fake?", "False", "real"), ("real?", "True.", "real"), ("what", "False", "unparsed"),
+    ("what", "The person in the image is real, but the image is fake.", "fake"),
+    ("what", "Real image. The shadows and grain are natural.", "real"),
+    ("what", "这张图片看起来是AI生成的，因为手指不自然。", "fake"), ("what", "经过分析，光影一致。结论：真实。", "real"),
+    ("what", "图片不是AI生成的", "real"), ("fake?", "不，这是真实的。", "real"),
+    ("what", "{'verdict': 'fake'}", "fake"), ("what", '[{"verdict": "real"}]', "real"), ("what", '{"verdict": "unsure"}', "refusal"),
+]
