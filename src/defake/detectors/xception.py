@@ -14,14 +14,23 @@ from transformers.modeling_outputs import ImageClassifierOutput
 # Width and number of separable convolutions, stride, and where the width grows. Source: Chollet, arXiv 1610.02357,
 # figure 5, as laid out in timm's `legacy_xception`.
 _ENTRY = [(64, 128, 2, 2), (128, 256, 2, 2), (256, 728, 2, 2)]
-_MIDDLE = [(728, 728, 3, 1)] * 8
+_MIDDLE = (728, 728, 3, 1)
 _EXIT = [(728, 1024, 2, 2)]
 
 
 class XceptionConfig(PretrainedConfig):  # type: ignore[misc] # transformers has no types
-    """Configuration of Xception; the number of classes is that of `id2label`."""
+    """Configuration of Xception; the number of classes is that of `id2label`.
+
+    `width` multiplies every number of channels (at least 8 remain), `middle_blocks` counts the blocks that keep their
+    size; the defaults are the published network.
+    """
 
     model_type = "legacy_xception"
+
+    def __init__(self, width: float = 1.0, middle_blocks: int = 8, **options: Any) -> None:
+        self.width = width
+        self.middle_blocks = middle_blocks
+        super().__init__(**options)
 
 
 class SeparableConv(nn.Module):  # type: ignore[misc] # torch's types are not followed
@@ -70,20 +79,23 @@ class XceptionForImageClassification(PreTrainedModel):  # type: ignore[misc]
 
     def __init__(self, config: XceptionConfig) -> None:
         super().__init__(config)
-        self.conv1 = nn.Conv2d(3, 32, 3, stride=2, bias=False)
-        self.bn1 = nn.BatchNorm2d(32)
-        self.conv2 = nn.Conv2d(32, 64, 3, bias=False)
-        self.bn2 = nn.BatchNorm2d(64)
-        shapes = [*_ENTRY, *_MIDDLE, *_EXIT]
-        for number, shape in enumerate(shapes, start=1):
-            block = Block(*shape, starts_active=number > 1, grows_last=number == len(shapes))
+        first, second, third, fourth, last = (max(8, round(config.width * n)) for n in (32, 64, 1024, 1536, 2048))
+        self.conv1 = nn.Conv2d(3, first, 3, stride=2, bias=False)
+        self.bn1 = nn.BatchNorm2d(first)
+        self.conv2 = nn.Conv2d(first, second, 3, bias=False)
+        self.bn2 = nn.BatchNorm2d(second)
+        shapes = [*_ENTRY, *[_MIDDLE] * config.middle_blocks, *_EXIT]
+        for number, (a, b, convs, stride) in enumerate(shapes, start=1):
+            width_in, width_out = (max(8, round(config.width * n)) for n in (a, b))
+            last_block = number == len(shapes)
+            block = Block(width_in, width_out, convs, stride, starts_active=number > 1, grows_last=last_block)
             self.add_module(f"block{number}", block)
         self.depth = len(shapes)
-        self.conv3 = SeparableConv(1024, 1536)
-        self.bn3 = nn.BatchNorm2d(1536)
-        self.conv4 = SeparableConv(1536, 2048)
-        self.bn4 = nn.BatchNorm2d(2048)
-        self.fc = nn.Linear(2048, config.num_labels)
+        self.conv3 = SeparableConv(third, fourth)
+        self.bn3 = nn.BatchNorm2d(fourth)
+        self.conv4 = SeparableConv(fourth, last)
+        self.bn4 = nn.BatchNorm2d(last)
+        self.fc = nn.Linear(last, config.num_labels)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -16,6 +16,9 @@ from torch import nn
 from torch.nn import functional
 
 from defake.errors import MissingExtra
+from defake.training.recipe import Recipe
+
+from .vlm_detect import CONTENDERS, Contender
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,10 +35,12 @@ PHOTOGRAPHS = {
 # Generators are named after how their decoder doubles the size, which is what marks their images.
 GENERATORS = ("transposed", "nearest", "bilinear", "shuffle")
 IMAGES = {"train": 300, "val": 60, "test": 120}  # per class, at budget 1
+EPOCHS = 20  # of each model, at budget 1
 STEPS = 250  # of auto-encoder training, at budget 1
 NOTICE = (
-    "TINY SCALE: crops of 12 photographs, four small auto-encoders as generators, small untrained models.\n"
-    "It shows the machinery at work; its figures say nothing of real generators or of the published models."
+    "TINY SCALE: crops of 12 photographs, four small auto-encoders as generators,\n"
+    "small untrained models. It shows the machinery at work; its figures say nothing\n"
+    "of real generators or of the published models."
 )
 
 
@@ -74,23 +79,22 @@ def train_generator(up: str, crops: NDArray[np.uint8], steps: int, rng: np.rando
         optimiser.zero_grad()
         functional.l1_loss(model(batch), batch).backward()
         optimiser.step()
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _tensor(crops: NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(crops.astype(np.float32).transpose(0, 3, 1, 2) / 255)
 
 
-@torch.no_grad()
 def generate(model: AutoEncoder, crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The crops `(n, h, w, 3)` as the generator makes them."""
-    out = torch.cat([model(_tensor(crops[start : start + 64])) for start in range(0, len(crops), 64)])
+    with torch.no_grad():
+        out = torch.cat([model(_tensor(crops[start : start + 64])) for start in range(0, len(crops), 64)])
     return np.asarray((out.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy())
 
 
-def crop_photographs(
-    split: str, count: int, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], list[str]]:
+def crop_photographs(split: str, count: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], list[str]]:
     """`count` crops `(n, SIZE_PX, SIZE_PX, 3)` of a split's photographs, halved in size first, and their names.
 
     Halving removes what JPEG and demosaicing left, so that a photograph is not told by its file's history.
@@ -157,9 +161,23 @@ def _write(
     return rows
 
 
+def tiny_contenders(folder: Path, *, seed: int, budget: float) -> dict[str, Contender]:
+    """Every model of the table in miniature, untrained, saved below `folder`; all weights of each learn."""
+    epochs = max(2, round(EPOCHS * budget))
+    recipe = Recipe(tune="full", epochs=epochs, learning_rate=1e-3, batch_size=32, max_grad_norm=1.0, seed=seed)
+    places = save_models(folder, seed)
+    known = {name: Contender(name, CONTENDERS[name].kind, place, recipe) for name, place in places.items()}
+    known["probe"] = Contender("probe", "probe", places["blip2"], layer="qformer")
+    return known
+
+
 def save_models(folder: Path, seed: int) -> dict[str, str]:
     """Write the untrained miniatures; their folders by the name of the model each stands for."""
+    from defake.training.trainer import quieten
+
     from . import miniatures
+
+    quieten()
 
     places: dict[str, str] = {}
     for number, (name, build) in enumerate(miniatures.BUILDERS.items()):

@@ -19,7 +19,7 @@ from defake.metrics.intervals import Estimate, clusters_of, draw
 from defake.published import load_table
 from defake.training.examples import Choice, check_rows, gather_examples
 from defake.training.figures import measure_scores, score_manifest
-from defake.training.progress import Say, silent
+from defake.training.progress import silent
 from defake.training.recipe import Recipe
 from defake.training.run import write_json
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from defake.training.examples import Examples, Part
     from defake.training.job import Outcome
+    from defake.training.progress import Say
 
 PUBLISHED = "vlm_detect_ldm_trained"
 PUBLISHED_MODEL, PUBLISHED_TRAINED_ON = "blip2", "LDM"
@@ -136,7 +137,9 @@ def _test_part(data: str | Path, root: str | Path | None, train_on: str, choice:
     manifest = read_manifest(data, root=root)
     splits = {split for split in manifest.splits if split is not None}
     if not {"train", "test"} <= splits:
-        raise BadDataset(f"{data} needs rows of the splits train and test, but has {', '.join(sorted(splits)) or 'none'}")
+        raise BadDataset(
+            f"{data} needs rows of the splits train and test, but has {', '.join(sorted(splits)) or 'none'}"
+        )
     generators = {name for name in manifest.generators if name is not None}
     if train_on not in generators:
         raise BadDataset(f"no fakes of {train_on!r} in {data}; there are: {', '.join(sorted(generators)) or 'none'}")
@@ -147,7 +150,9 @@ def _require_apart(examples: Examples, test: Part) -> None:
     used = {*examples.train.file_hashes, *(examples.val.file_hashes if examples.val else ())}
     shared = sum(file_hash in used for file_hash in test.file_hashes)
     if shared:
-        raise BadDataset(f"{shared} test image(s) also stand in train or val: remove them, or the figures are worthless")
+        raise BadDataset(
+            f"{shared} test image(s) also stand in train or val: remove them, or the figures are worthless"
+        )
 
 
 def _train(contender: Contender, examples: Examples, out: Path, say: Say) -> Outcome:
@@ -179,9 +184,7 @@ def _scores_of(outcome: Outcome, test: Part, say: Say) -> NDArray[np.float64]:
     return scores
 
 
-def tabulate(
-    model: str, test: Manifest, scores: NDArray[np.float64], train_on: str, rng: np.random.Generator
-) -> Table:
+def tabulate(model: str, test: Manifest, scores: NDArray[np.float64], train_on: str, rng: np.random.Generator) -> Table:
     """The table of one model from its scores `(n,)` of the test images; the seen generator comes first."""
     names = sorted({name for name in test.generators if name is not None}, key=lambda name: (name != train_on, name))
     real = ~test.is_fake

@@ -15,9 +15,9 @@ from defake.detectors.captioner import Captioner
 from defake.errors import BadConfig
 
 from .adapters import with_adapter
+from .job import train_detector
 from .progress import silent
 from .trainer import resolve_precision
-from .job import train_detector
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .examples import Examples
+    from .job import Outcome
     from .progress import Say
     from .recipe import Recipe
-    from .job import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +117,8 @@ def train_captioner(
         {"model": source, **wording.as_options()},
         make,
         examples,
-        recipe,
-        out,
+        recipe=recipe,
+        out=out,
         options={key: value for key, value in wording.as_options().items() if value is not None},
         overwrite=overwrite,
         say=say,

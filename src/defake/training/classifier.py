@@ -65,7 +65,7 @@ def train_classifier(
     say: Say = silent,
     workers: int = 0,
 ) -> Outcome:
-    """Train a classifier into the folder `out`, from `source`: a name of `NETWORKS`, a hub name, folder or weights file.
+    """Train a classifier into the folder `out`, from a name of `NETWORKS`, a hub name, folder or weights file.
 
     Every weight learns. An unfinished run of the same settings in `out` is gone on with.
 
@@ -86,8 +86,8 @@ def train_classifier(
         {"model": named},
         make,
         examples,
-        recipe,
-        out,
+        recipe=recipe,
+        out=out,
         options={},
         overwrite=overwrite,
         say=say,

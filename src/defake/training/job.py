@@ -60,9 +60,9 @@ def train_detector(
     identity: Mapping[str, Any],
     make: Callable[[], Savable],
     examples: Examples,
+    *,
     recipe: Recipe,
     out: Path,
-    *,
     options: Mapping[str, Any],
     overwrite: bool = False,
     say: Say = silent,
@@ -86,18 +86,18 @@ def train_detector(
         say(f"note: {note}")
     fitted = fit(make, examples, recipe, out, say=say, workers=workers)
     if state.is_main_process:
-        _finish(kind, config, fitted, examples, recipe, out, options)
+        _finish(config, fitted, examples, out, precision=recipe.precision or "float32", options=options)
     state.wait_for_everyone()
     return stored_outcome(out)
 
 
 def _finish(
-    kind: str,
     config: Mapping[str, Any],
     fitted: Fitted,
     examples: Examples,
-    recipe: Recipe,
     out: Path,
+    *,
+    precision: str,
     options: Mapping[str, Any],
 ) -> None:
     trainee: Any = fitted.trainee
@@ -114,19 +114,16 @@ def _finish(
     history, kept = list(fitted.history), fitted.kept_epoch
     del fitted, trainee  # a large model does not fit beside itself
     gc.collect()
-    write_json(out / DETECTOR, {"detector": kind, "options": dict(options)})
+    write_json(out / DETECTOR, {"detector": config["kind"], "options": dict(options)})
     write_json(out / "history.json", {"history": history})
     draw_curve(history, kept, out / "loss.png")
-    conclude(
-        config, examples, recipe.seed, out, facts, trained=(pixels, trained, TOLERANCE[recipe.precision or "float32"])
-    )
+    conclude(config, examples, out, facts, trained=(pixels, trained, TOLERANCE[precision]))
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
 
 
 def conclude(
     config: Mapping[str, Any],
     examples: Examples,
-    seed: int,
     out: Path,
     facts: Mapping[str, Any],
     *,
@@ -145,8 +142,9 @@ def conclude(
     metrics: dict[str, Estimate] = {}
     if examples.val is not None:
         rows = examples.val.manifest
+        rng = np.random.default_rng(config["recipe"]["seed"])
         scores = score_manifest(detector, rows)
-        metrics = measure_scores(rows.is_fake, scores, rows.sources, rng=np.random.default_rng(seed))
+        metrics = measure_scores(rows.is_fake, scores, rows.sources, rng=rng)
     results = {
         "metrics": {name: estimate.as_dict() for name, estimate in metrics.items()},
         "notes": list(examples.notes),

@@ -54,7 +54,7 @@ def train_probe(
     rows = _features_of(features, examples.train.manifest, say)
     line = fit_line(rows, examples.train.manifest.is_fake, inverse_penalty=inverse_penalty)
     save_probe(line, features, out)
-    conclude(config, examples, seed, out, {"features": int(rows.shape[1])})
+    conclude(config, examples, out, {"features": int(rows.shape[1])})
     return stored_outcome(out)
 
 

@@ -58,6 +58,8 @@ class Fitted:
 class DetectorTrainer(Trainer):  # type: ignore[misc] # transformers is untyped here
     """transformers' Trainer whose validation asks the detector for its scores, in one pass a batch."""
 
+    data_collator: Any
+
     def __init__(self, trainee: Trainee, **options: Any) -> None:
         self.trainee = trainee
         super().__init__(model=trainee.model, data_collator=self._encode, **options)
@@ -69,7 +71,8 @@ class DetectorTrainer(Trainer):  # type: ignore[misc] # transformers is untyped 
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """Validation batches hold the pixels as they are: the detector prepares them itself."""
-        training, self.data_collator = self.data_collator, _keep_pixels
+        training: Any = self.data_collator
+        self.data_collator = _keep_pixels
         try:
             return super().get_eval_dataloader(eval_dataset)
         finally:

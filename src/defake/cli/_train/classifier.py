@@ -16,7 +16,8 @@ def register(group: typer.Typer) -> None:
 
 def classifier(
     model: Annotated[
-        str, typer.Option(help="resnet50, deit, xception (untrained), a hub name, a folder, or a file of timm's Xception.")
+        str,
+        typer.Option(help="resnet50, deit, xception (untrained), a hub name, a folder, or a file of timm's Xception."),
     ],
     train: opt.Train,
     out: opt.Out,

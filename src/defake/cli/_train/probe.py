@@ -21,9 +21,7 @@ def probe(
     val: opt.Val = None,
     root: opt.Root = None,
     generator: opt.Generators = None,
-    layer: Annotated[
-        str | None, typer.Option(help="Of BLIP-2: vision or qformer.", show_default="vision")
-    ] = None,
+    layer: Annotated[str | None, typer.Option(help="Of BLIP-2: vision or qformer.", show_default="vision")] = None,
     inverse_penalty: Annotated[float, typer.Option(min=1e-9, help="C of the regression.")] = 1.0,
     seed: opt.Seed = 42,
     val_fraction: opt.ValFraction = 0.1,
