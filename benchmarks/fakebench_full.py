@@ -1,12 +1,14 @@
-"""Ask all 53,971 released FakeBench questions of a misbehaving local server, with kill -9 and resume, and check the books.
+"""Ask all 53,971 released FakeBench questions of a misbehaving local server, kill -9 and resume, check the books.
 
     python benchmarks/fakebench_full.py --queries ../shared/fakebench --work /tmp/fakebench-full
     python benchmarks/fakebench_full.py --queries ../shared/fakebench --work /tmp/fakebench-rate --rate 3000
 
-The images are absent from the release, so tiny generated PNG files stand in, one of its own for each name. Checked: every
-question ends in exactly one typed outcome; every answer in our logs was given by the server; no question was asked again
-once its answer had been received; what is counted as infrastructure error was never answered.
+The images are absent from the release, so tiny generated PNG files stand in, one of its own for each name. Checked:
+every question ends in exactly one typed outcome; every answer in our logs was given by the server; no question was
+asked again once its answer had been received; what is counted as infrastructure error was never answered.
 """
+
+# ruff: noqa: ANN001, ANN201, ANN202, D103 - a script that is read from top to bottom
 
 import argparse
 import json
@@ -63,7 +65,7 @@ def start_server(work, plan, latency, stall):
     return server, int(server.stdout.readline())
 
 
-def ask_all(options):
+def ask_all(options) -> None:
     """The run itself, in a process of its own: what a user's `defake bench run` does."""
     from defake.bench.running import Settings, run_bench
 
@@ -80,7 +82,9 @@ def ask_all(options):
         display="none",
     )
     done = run_bench(settings, options.work / "run")
-    print(json.dumps({"replayed": done.replayed, "wall_s": time.perf_counter() - started, "cpu_s": time.process_time()}))
+    print(
+        json.dumps({"replayed": done.replayed, "wall_s": time.perf_counter() - started, "cpu_s": time.process_time()})
+    )
 
 
 def run_child(options, port, kill_at):
@@ -91,7 +95,10 @@ def run_child(options, port, kill_at):
     if options.limit:
         command += ["--limit", str(options.limit)]
     child = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "LOCAL_API_KEY": "unused", "NO_PROXY": "127.0.0.1"}
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "LOCAL_API_KEY": "unused", "NO_PROXY": "127.0.0.1"},
     )
     journal = options.work / "run" / "journal.jsonl"
     while child.poll() is None:
@@ -122,7 +129,9 @@ def check_books(work, tasks, kills, connections):
     for place in list_eval_logs(str(work / "run" / "logs")):
         newest.setdefault(read_eval_log(place, header_only=True).eval.task, place)
     images = {path.name: path for path in (work / "fakebench").rglob("*") if path.parent.name.endswith("_images")}
-    uris = {name: f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}" for name, path in images.items()}
+    uris = {
+        name: f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}" for name, path in images.items()
+    }
     outcomes, ours, failed, seen, said = Counter(), Counter(), set(), Counter(), {}
     for task in tasks:
         for sample in read_eval_log(newest[task]).samples:
@@ -133,13 +142,13 @@ def check_books(work, tasks, kills, connections):
                 failed.add(key)
                 continue
             [first, *_] = sample.scores.values()
-            outcomes[first.value["outcome"]] += 1
+            outcomes[first.metadata["outcome"]] += 1
             ours[key] += 1
             said[key] = sample.output.completion
     return settle(work, outcomes, ours, failed, seen, said, kills * connections)
 
 
-def settle(work, outcomes, ours, failed, seen, said, allowance):
+def settle(work, outcomes, ours, failed, seen, said, allowance):  # noqa: PLR0917 - the columns of one table
     """The checks proper; every one can fail."""
     from openai_server import MILD, behaviour
     from openai_server import said as words
@@ -167,7 +176,7 @@ def settle(work, outcomes, ours, failed, seen, said, allowance):
     return figures, checks
 
 
-def measure_rate(options):
+def measure_rate(options) -> None:
     """Questions a second against a well-behaved server, as a share of connections / latency."""
     server, port = start_server(options.work, "none", options.latency, 0)
     try:
@@ -179,18 +188,29 @@ def measure_rate(options):
     ideal = options.connections / options.latency
     rate = options.rate / done["wall_s"]
     cpu_ms = 1000 * done["cpu_s"] / options.rate
-    print(json.dumps({"questions": len(times), "rate_per_s": round(rate, 1), "ideal_per_s": ideal,
-                      "share_of_ideal": round(rate / ideal, 3), "cpu_ms_per_question": round(cpu_ms, 2),
-                      "cpu_cores_used": round(done["cpu_s"] / done["wall_s"], 2),
-                      "rate_if_one_core_were_ours": round(1000 / cpu_ms, 1), "load_average": os.getloadavg()}, indent=1))  # fmt: skip
+    figures = {
+        "questions": len(times),
+        "rate_per_s": round(rate, 1),
+        "ideal_per_s": ideal,
+        "share_of_ideal": round(rate / ideal, 3),
+        "cpu_ms_per_question": round(cpu_ms, 2),
+        "cpu_cores_used": round(done["cpu_s"] / done["wall_s"], 2),
+        "rate_if_one_core_were_ours": round(1000 / cpu_ms, 1),
+        "load_average": os.getloadavg(),
+    }
+    print(json.dumps(figures, indent=1))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--queries", type=Path, help="folder of the released FakeClass.json, FakeClue.json, FakeQA.json")
+    parser.add_argument(
+        "--queries", type=Path, help="folder of the released FakeClass.json, FakeClue.json, FakeQA.json"
+    )
     parser.add_argument("--work", type=Path, required=True, help="an empty folder to work in")
     parser.add_argument("--tasks", nargs="+", default=list(ABILITIES), choices=ABILITIES)
-    parser.add_argument("--kills", type=int, nargs="*", default=[1_000, 6_000, 20_000], help="answers after which to kill -9")
+    parser.add_argument(
+        "--kills", type=int, nargs="*", default=[1_000, 6_000, 20_000], help="answers after which to kill -9"
+    )
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--latency", type=float, default=0.2)
     parser.add_argument("--stall", type=float, default=60)

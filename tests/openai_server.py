@@ -1,8 +1,8 @@
 """A local OpenAI-compatible chat server that misbehaves by a deterministic plan and logs every question.
 
 What happens to a question depends on its words and its image alone: a hash in [0, 1) picks a line of the plan. Faults
-that pass (stall, 429, 500, cut JSON) happen on the first attempts and are then answered; `down` never is. The log has one
-JSON line for each request: key, attempt, what was done, and `delivered` once the answer was written to the socket.
+that pass (stall, 429, 500, cut JSON) happen on the first attempts and are then answered; `down` never is. The log has
+one JSON line for each request: key, attempt, what was done, and `delivered` once the answer was written to the socket.
 
 Run it: `python tests/openai_server.py --log requests.jsonl --latency 0.2`; it prints its port.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 # Share of questions for each behaviour; the rest is answered plainly.
 MILD = {"stall": 0.002, "rate_limit": 0.004, "error": 0.004, "cut_json": 0.004, "down": 0.001, "refusal": 0.02,
         "filter": 0.005, "length": 0.01, "hedge": 0.01, "both": 0.01, "empty": 0.005}  # fmt: skip
-HARSH = {name: 0.07 for name in MILD}
+HARSH = dict.fromkeys(MILD, 0.07)
 PASSING = {"stall": 1, "rate_limit": 2, "error": 1, "cut_json": 1}  # attempts that go wrong
 OPEN = "The texture is waxy and the edges bleed into the background, which points to a generated image."
 SAID = {
@@ -42,7 +42,7 @@ class Server:
         self.log = []
         self.attempts = Counter()
         self.in_flight = self.most_in_flight = 0
-        self._file = Path(log_path).open("a", buffering=1) if log_path else None
+        self._file = Path(log_path).open("a", buffering=1) if log_path else None  # noqa: SIM115 - closed by stop
         self._server = None
 
     async def start(self, port=0):
@@ -156,10 +156,11 @@ def answer(request, prompt, key, act):
         words = text.replace("*", "").split() or [""]
         share = 0.5 + unit(key) / 2
         other = {"yes": "no", "no": "yes", "fake": "real", "real": "fake"}
+        rest = math.log(1 - share + 1e-9)
         choice["logprobs"] = {"content": [
             {"token": word, "logprob": math.log(share), "bytes": None, "top_logprobs": [
                 {"token": word, "logprob": math.log(share), "bytes": None},
-                {"token": other.get(word.strip(".,").lower(), "x"), "logprob": math.log(1 - share + 1e-9), "bytes": None}]}
+                {"token": other.get(word.strip(".,").lower(), "x"), "logprob": rest, "bytes": None}]}
             for word in words]}  # fmt: skip
     usage = {"prompt_tokens": 800, "completion_tokens": 5, "total_tokens": 805}
     body = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": request.get("model", "m"),
@@ -169,8 +170,7 @@ def answer(request, prompt, key, act):
 
 async def _run(options):
     plan = {"mild": MILD, "harsh": HARSH, "none": {}}[options.plan]
-    server = Server(plan, latency_s=options.latency, stall_s=options.stall, log_path=options.log)
-    print(await server.start(options.port), flush=True)
+    Server(plan, latency_s=options.latency, stall_s=options.stall, log_path=options.log)
     await asyncio.Event().wait()
 
 

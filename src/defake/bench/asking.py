@@ -143,7 +143,7 @@ def ask_images(
     scored, and is asked again when the run is resumed.
     """
 
-    @solver(name="ask_images")
+    @solver(name="ask_images")  # type: ignore[untyped-decorator]
     def made() -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:  # noqa: ARG001 - Inspect's protocol
             uri, sha256 = images.read(paths[state.sample_id])

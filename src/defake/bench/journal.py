@@ -1,8 +1,8 @@
 """The journal of a run: every answer is on disk the moment it was received, so that no question is asked twice.
 
-Inspect's log keeps finished samples in blocks, and its sample buffer costs time for each event; after `kill -9` what had
-been answered since the last block would be asked (and paid) again. The journal is one line for each answer, written with
-a single append: the kernel keeps it when the process dies. A torn last line is cut off when the file is opened again.
+Inspect's log keeps finished samples in blocks, and its sample buffer costs time for each event; after `kill -9` what
+had been answered since the last block would be asked (and paid) again. The journal is one line for each answer, written
+with a single append: the kernel keeps it when the process dies. A torn last line is cut off on opening.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def get(self, key: str) -> dict[str, Any] | None:

@@ -7,6 +7,8 @@ import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from defake import __version__
 from defake.datasets.benchmarks import read_items
@@ -18,8 +20,6 @@ from .prices import read_prices
 from .tasks import fakeclass, fakeclue, fakeqa, release_journals
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from inspect_ai import Task
     from inspect_ai.log import EvalLog
     from inspect_ai.model import Model
@@ -110,7 +110,7 @@ def make_task(ability: str, settings: Settings, journal: Path | None = None) -> 
 
 
 def run_bench(settings: Settings, folder: str | Path, *, model: Model | None = None) -> Finished:
-    """Ask everything, or what is left of it: a folder with a journal is resumed, and its answers are not asked for again.
+    """Ask everything, or what is left of it: answers in the folder's journal are not asked for again.
 
     `model` is an Inspect model, made from `settings.model` by default.
 
@@ -131,9 +131,13 @@ def run_bench(settings: Settings, folder: str | Path, *, model: Model | None = N
         replayed = release_journals()
     for log in logs:
         if log.status == "error":
-            raise BackendFailed(f"the run stopped: {log.error.message if log.error else 'see the log'}; resume it later")
-    unasked = sum(len(log.results.early_stopping.early_stops) for log in logs if log.results and log.results.early_stopping)
-    return Finished(tuple(Path(log.location) for log in logs), replayed, unasked)
+            raise BackendFailed(
+                f"the run stopped: {log.error.message if log.error else 'see the log'}; resume it later"
+            )
+    unasked = sum(
+        len(log.results.early_stopping.early_stops) for log in logs if log.results and log.results.early_stopping
+    )
+    return Finished(tuple(_path_of(log) for log in logs), replayed, unasked)
 
 
 def dry_run(settings: Settings) -> list[tuple[str, Estimate]]:
@@ -142,9 +146,7 @@ def dry_run(settings: Settings) -> list[tuple[str, Estimate]]:
     Raises: BadDataset and BadConfig as the run would.
     """
     table = read_prices(settings.prices or None)
-    asked = Asked(
-        Prompts(settings.prompts), settings.variant == "cot", settings.pairs, settings.reals
-    )
+    asked = Asked(Prompts(settings.prompts), settings.variant == "cot", settings.pairs, settings.reals)
     rows = []
     for ability in settings.tasks:
         found = read_items(
@@ -184,6 +186,7 @@ def _evaluate(task: Task, settings: Settings, folder: Path, model: Model | None)
         limit=settings.limit,
         log_dir=str(folder / LOGS),
         log_images=False,
+        log_level="warning",
         log_realtime=False,
         log_model_api=False,
         score_display=False,
@@ -197,6 +200,11 @@ def _evaluate(task: Task, settings: Settings, folder: Path, model: Model | None)
         **_generation(settings),
     )
     return log
+
+
+def _path_of(log: EvalLog) -> Path:
+    # Inspect names what it lists by URL and what it wrote by path.
+    return Path(url2pathname(urlsplit(log.location).path) if "://" in log.location else log.location)
 
 
 def _generation(settings: Settings) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """`defake-scripted/statistics`: a stand-in for a chat model that puts a few measured pixel statistics into set phrases.
 
-It exists so that all four abilities can be run offline, end to end, in seconds. It is no detector and no language model;
-its figures say nothing but that the machinery works.
+It exists so that all four abilities can be run offline, end to end, in seconds. It is no detector and no language
+model; its figures say nothing but that the machinery works.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from inspect_ai.tool import ToolChoice, ToolInfo
     from numpy.typing import NDArray
 
-# Source: ours; what a criterion's phrase talks about, and the value (in the statistic's own unit) that splits its halves.
+# Source: ours; what a criterion's phrase talks about, and the value that splits its halves.
 _SPLIT = {"detail": 8.0, "saturation": 0.3, "brightness": 0.5, "mirror": 0.6, "contrast": 0.2}
 _ABOUT = {
     "texture": "detail",

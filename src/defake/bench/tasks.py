@@ -36,9 +36,10 @@ _log = logging.getLogger(__name__)
 _journals: dict[Path, Journal] = {}  # one process may run several tasks on one journal
 
 
-@task
+@task  # type: ignore[untyped-decorator]
 def fakeclass(
     data: str = "",
+    *,
     prompts: str = "paper",
     variant: str = "plain",
     pairs: bool = False,
@@ -63,12 +64,13 @@ def fakeclass(
     asked = Asked(_prompts(prompts), _reasons_first(variant), pairs)
     found = read_items(_data(data), Ability.FAKECLASS, asked, images=images or None, missing=missing, partial=partial)
     budget = _budget(max_cost, prices, model_name)
-    return _task(found, asked, logprobs, image_form, journal, budget)
+    return _task(found, asked, logprobs=logprobs, image_form=image_form, journal=journal, budget=budget)
 
 
-@task
+@task  # type: ignore[untyped-decorator]
 def fakeclue(
     data: str = "",
+    *,
     mode: str = "faultfinding",
     prompts: str = "paper",
     reals: bool = False,
@@ -93,12 +95,15 @@ def fakeclue(
     found = read_items(_data(data), ability, asked, images=images or None, missing=missing, partial=partial)
     wanted = logprobs if ability is Ability.INFERENCE else 0
     budget = _budget(max_cost, prices, model_name)
-    return _task(found, asked, wanted, image_form, journal, budget, judge_rounds=judge_rounds)
+    return _task(
+        found, asked, logprobs=wanted, image_form=image_form, journal=journal, budget=budget, judge_rounds=judge_rounds
+    )
 
 
-@task
+@task  # type: ignore[untyped-decorator]
 def fakeqa(
     data: str = "",
+    *,
     prompts: str = "paper",
     reals: bool = False,
     images: str = "",
@@ -115,17 +120,19 @@ def fakeqa(
     asked = Asked(_prompts(prompts), reals=reals)
     found = read_items(_data(data), Ability.FAKEQA, asked, images=images or None, missing=missing, partial=partial)
     budget = _budget(max_cost, prices, model_name)
-    return _task(found, asked, 0, image_form, journal, budget, judge_rounds=judge_rounds)
+    return _task(
+        found, asked, logprobs=0, image_form=image_form, journal=journal, budget=budget, judge_rounds=judge_rounds
+    )
 
 
 def _task(
     found: ItemSet,
     asked: Asked,
+    *,
     logprobs: int,
     image_form: str,
     journal: str,
     budget: Budget | None,
-    *,
     judge_rounds: int = 5,
 ) -> Task:
     for text in (found.notice, *found.problems):
@@ -171,12 +178,13 @@ def _sample(item: Item, asked: Asked) -> Sample:
         "mode": str(asked.prompts),
         "pair": item.pair,
         "slot": item.slot,
-        "image_key": subject.image,
         "file": subject.image,
     }
     right = question.right_answer(subject.label)
     target = item.reference if item.reference is not None else (right or "")
-    return Sample(id=item.id, input=question.prompt, target=target, metadata=facts)
+    # Inspect shortens and copies every entry several times a sample: what is not known is not written.
+    known = {name: value for name, value in facts.items() if value not in (None, "", [])}
+    return Sample(id=item.id, input=question.prompt, target=target, metadata=known)
 
 
 def _scorers(ability: Ability, found: ItemSet, judge_rounds: int) -> list[Scorer]:
@@ -236,7 +244,7 @@ def _budget(max_cost: float, prices: str, model_name: str) -> Budget | None:
     price = read_prices(prices or None).price(model_name)
     if price is None:
         raise BadConfig(
-            f"max_cost needs a price for {model_name or 'the model (model_name=)'!r}, and the table has none; add it to a "
-            "table of your own (--prices)"
+            f"max_cost needs a price for {model_name or 'the model (model_name=)'!r}, and the table has none; "
+            "add it to a table of your own (--prices)"
         )
     return Budget(max_cost, price)

@@ -5,7 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, Value, metric, scorer
+from inspect_ai.scorer import (
+    CORRECT,
+    INCORRECT,
+    NOANSWER,
+    Metric,
+    SampleScore,
+    Score,
+    Scorer,
+    Target,
+    Value,
+    metric,
+    scorer,
+)
 
 from defake.metrics.verdicts import flip_rate, verdict_figures
 from defake.questions import Ability, Outcome, Question, detection_question, inference_question, p_fake
@@ -18,7 +30,7 @@ if TYPE_CHECKING:
     from inspect_ai.solver import TaskState
 
 
-@metric(name="figures")
+@metric(name="figures")  # type: ignore[untyped-decorator]
 def figures() -> Metric:
     """Coverage, answered-only and paper-mode accuracy, d', c, AUC and the count of each outcome.
 
@@ -31,7 +43,7 @@ def figures() -> Metric:
     return compute
 
 
-@metric(name="flips")
+@metric(name="flips")  # type: ignore[untyped-decorator]
 def flips() -> Metric:
     """Flip rate over polarity pairs; empty if the run asked none."""
 
@@ -46,7 +58,7 @@ def flips() -> Metric:
     return compute
 
 
-@metric(name="false_faults")
+@metric(name="false_faults")  # type: ignore[untyped-decorator]
 def false_faults() -> Metric:
     """Share of photographs on which faults are named (beyond the paper); empty if none were asked."""
 
@@ -60,7 +72,7 @@ def false_faults() -> Metric:
     return compute
 
 
-@metric(name="outcomes")
+@metric(name="outcomes")  # type: ignore[untyped-decorator]
 def outcomes() -> Metric:
     """How many questions ended in each outcome."""
 
@@ -71,13 +83,13 @@ def outcomes() -> Metric:
     return compute
 
 
-@scorer(metrics=[figures(), flips()], name="verdict")
+@scorer(metrics=[figures(), flips()], name="verdict")  # type: ignore[untyped-decorator]
 def verdict() -> Scorer:
     """Outcome of a question with a verdict, whether the verdict is right, and P(fake)."""
     return _score
 
 
-@scorer(metrics=[outcomes(), false_faults()], name="outcome")
+@scorer(metrics=[outcomes(), false_faults()], name="outcome")  # type: ignore[untyped-decorator]
 def outcome() -> Scorer:
     """Outcome of an open question: whether there is an answer, and whether it names faults."""
     return _score
@@ -100,18 +112,22 @@ def question_of(facts: Mapping[str, Any]) -> Question:
 
 
 def score_output(question: Question, output: ModelOutput, label: Label) -> Score:
-    """The score of one answer: `value` has `outcome`, `correct` (1, 0 or None) and `p_fake` (None if not known)."""
+    """The score of one answer.
+
+    `value` is Inspect's C, I or N (no verdict; for an open question C says that there is an answer); `answer` is the
+    verdict; `metadata` holds `outcome` and `p_fake` (None if not known).
+    """
     text, stop = output.completion, str(output.stop_reason)
     reading = question.read(text, stop)
     forced = forced_choice(question, output, reading.label) if question.answers else None
-    judged = bool(question.answers) and reading.outcome is Outcome.OK
-    correct = float(reading.label is label) if judged else None
+    value = NOANSWER
+    if reading.outcome is Outcome.OK:
+        value = CORRECT if not question.answers or reading.label is label else INCORRECT
     return Score(
-        value={"outcome": str(reading.outcome), "correct": correct, "p_fake": forced},
+        value=value,
         answer=str(reading.label) if reading.label else None,
         explanation=f"{reading.rule}: {text}" if text else reading.rule,
         reason=_REASONS.get(reading.outcome),
-        # Again, because Inspect turns the words of a value into numbers before its metrics see them.
         metadata={"outcome": str(reading.outcome), "p_fake": forced},
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,18 +34,26 @@ def register(app: typer.Typer) -> None:
     app.add_typer(bench_app)
 
 
-def run(
+def run(  # noqa: PLR0917 - Typer makes options of parameters
     model: Annotated[str, typer.Option(help="An Inspect model: openai/gpt-4o, openai-api/…, defake/default, …")],
     data: Annotated[str, typer.Option(help="FakeBench's folder, an annotated set, or any manifest or image folder.")],
     task: Annotated[list[str], typer.Option(help=f"{', '.join(ABILITIES)} or all; may be repeated.")] = ["fakeclass"],  # noqa: B006 - Typer reads it
-    out: Annotated[Path | None, typer.Option(help="Run folder; the same folder resumes. [bench-runs/MODEL__DATA]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; the same folder resumes. [bench-runs/MODEL__DATA]")
+    ] = None,
     prompts: Annotated[str, typer.Option(help="paper (byte-exact) or fixed (ours, mended).")] = "paper",
     cot: Annotated[bool, typer.Option("--cot", help="Ask for reasons before the verdict (fakeclass).")] = False,
     pairs: Annotated[bool, typer.Option("--pairs", help='Ask both "fake?" and "real?"; gives the flip rate.')] = False,
-    reals: Annotated[bool, typer.Option("--reals", help="Ask open questions about photographs too (not the paper).")] = False,
+    reals: Annotated[
+        bool, typer.Option("--reals", help="Ask open questions about photographs too (not the paper).")
+    ] = False,
     images: Annotated[str, typer.Option(help="Where FakeBench's images lie, if not under --data.")] = "",
-    reencode: Annotated[bool, typer.Option("--reencode", help="Send every image as PNG: the format leaks the label.")] = False,
-    skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Leave out questions whose image is missing.")] = False,
+    reencode: Annotated[
+        bool, typer.Option("--reencode", help="Send every image as PNG: the format leaks the label.")
+    ] = False,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Leave out questions whose image is missing.")
+    ] = False,
     partial: Annotated[bool, typer.Option("--partial", help="Accept a part of FakeBench's query files.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N questions of each task.")] = None,
     base_url: Annotated[str, typer.Option(help="Address of an OpenAI-compatible or other server.")] = "",
@@ -57,11 +66,15 @@ def run(
     connections: Annotated[int, typer.Option(min=1, help="Questions under way at a time.")] = 16,
     retries: Annotated[int, typer.Option(min=0, help="Repeats of a failed call.")] = 4,
     timeout: Annotated[int, typer.Option(min=1, help="Seconds until a call counts as failed.")] = 120,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many calls, tokens and how much money.")] = False,
-    max_cost: Annotated[float, typer.Option(min=0.0, help="Stop when the answers have cost this much; 0: no limit.")] = 0.0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many calls, tokens and how much money.")
+    ] = False,
+    max_cost: Annotated[
+        float, typer.Option(min=0.0, help="Stop when the answers have cost this much; 0: no limit.")
+    ] = 0.0,
     prices: Annotated[str, typer.Option(help="Price table (TOML or JSON) instead of the shipped one.")] = "",
     progress: Annotated[str, typer.Option(help="Inspect's display: rich, plain, log, none.")] = "plain",
-) -> None:  # fmt: skip
+) -> None:
     """Ask a model, and keep every answer: an interrupted run is resumed by the same command.
 
     Exit code 0: every question was answered; 1: some could not be asked (run it again); 2: wrong usage.
@@ -109,8 +122,8 @@ def demo(
 ) -> None:
     """All four abilities, offline, on the shipped set of 40 annotated images.
 
-    A detector answers FakeClass. Open questions go to a scripted stand-in that puts pixel statistics into set phrases: it
-    shows that everything works, and what a poor explanation scores.
+    A detector answers FakeClass. Open questions go to a scripted stand-in that puts pixel statistics into set
+    phrases: it shows that everything works, and what a poor explanation scores.
     """
     running = _import_running()
     data = str(Path(running.__file__).parent / "demo_set")
@@ -126,7 +139,9 @@ def demo(
         ABILITIES[1:], SCRIPTED, data, prompts="fixed", reals=True, display="none", connections=8, logprobs=0
     )
     _report(running.run_bench(second, out / "scripted"), out / "scripted")
-    told.print("\nThe same for a model of your own:\n  defake bench run --task all --model openai/gpt-4o --data " + data)
+    told.print(
+        "\nThe same for a model of your own:\n  defake bench run --task all --model openai/gpt-4o --data " + data
+    )
 
 
 def _import_running() -> Any:
@@ -176,7 +191,9 @@ def _print_estimate(settings: Settings) -> None:
     told = _console()
     prices = read_prices(settings.prices or None)
     if None in total:
-        told.print(f"The price table has no {settings.model!r}; add it to a table of your own and name it with --prices.")
+        told.print(
+            f"The price table has no {settings.model!r}; add it to a table of your own and name it with --prices."
+        )
     told.print(f"An estimate: prices as of {prices.as_of or 'unknown'}; a judge's calls are not counted.")
 
 
@@ -186,57 +203,81 @@ def _table(*columns: str) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
+        table.add_column(column, justify="right" if number else "left", no_wrap=True, min_width=0 if number else 12)
     return table
 
 
-# Figure in Inspect's log -> head of its column; the first group is of verdicts, the second of open answers.
-_VERDICTS = {"n": "n", "answered": "answered", "accuracy_answered": "acc answered", "accuracy_paper": "acc paper",
+# Figure in Inspect's log -> head of its column.
+_VERDICTS = {"n": "n", "answered": "cover", "accuracy_answered": "acc.a", "accuracy_paper": "acc.p",
              "fake_paper": "fake", "real_paper": "real", "d_prime": "d'", "criterion_c": "c", "auc": "AUC",
              "flip_rate": "flips"}  # fmt: skip
 _OPEN = {"n": "n", "bleu1": "BLEU-1", "bleu2": "BLEU-2", "rougeL": "ROUGE-L", "sim": "sim", "judge_avg": "judge",
          "clue_recall": "clues", "false_fault_rate": "false faults"}  # fmt: skip
+_LEGEND = (
+    "cover: share answered; acc.a: of the answered; acc.p, fake, real: a non-answer counts as wrong (paper); d', c: "
+    'sensitivity and leaning to "real"; flips: pairs with two verdicts'
+)
 
 
 def _report(done: Finished, folder: Path) -> bool:
     """Print the figures of a run; whether every question was answered."""
     from inspect_ai.log import read_eval_log
 
-    complete = True
+    logs = [read_eval_log(str(path), header_only=True) for path in done.logs]
+    figures = {log.eval.task: _figures(log) for log in logs}
     told, shown = _console(), _console(stderr=False)
-    for path in done.logs:
-        log = read_eval_log(str(path), header_only=True)
-        scores = log.results.scores if log.results else []
-        figures: dict[str, float] = {}
-        for score in scores:
-            for name, metric in score.metrics.items():
-                figures.setdefault(score.name if name == "mean" else name, metric.value)
-        heads = _VERDICTS if any(score.name == "verdict" for score in scores) else _OPEN
-        heads = {name: head for name, head in {**heads, **(_OPEN if len(scores) > 2 else {})}.items() if name in figures}
-        table = _table(log.eval.task, *heads.values())
-        table.add_row(log.eval.model.split("/")[-1][:16], *(_shown(figures[name], name) for name in heads))
-        shown.print(table)
-        odd = {n.removeprefix("n_"): int(v) for n, v in figures.items() if n.startswith("n_") and v and n != "n_ok"}
-        failed = log.results.total_samples - log.results.completed_samples - _unasked(log) if log.results else 0
-        if failed:
-            odd["infrastructure"] = failed
-        if odd:
-            told.print("  not answered: " + ", ".join(f"{n} {word}" for word, n in odd.items()))
-        complete = complete and not failed
+    for heads, needed in ((_VERDICTS, "answered"), (_OPEN, "bleu1")):
+        rows = {
+            name: row for name, row in figures.items() if needed in row or (needed == "bleu1" and "answered" not in row)
+        }
+        used = {name: head for name, head in heads.items() if any(name in row for row in rows.values())}
+        if used:
+            table = _table("task", *used.values())
+            for task, row in rows.items():
+                table.add_row(task, *(_shown(row.get(name), name) for name in used))
+            shown.print(table)
+    if any("answered" in row for row in figures.values()):
+        told.print(_LEGEND)
+    failed = sum(_say_unanswered(log, figures[log.eval.task], told) for log in logs)
     if done.unasked:
         told.print(f"[yellow]Stopped at --max-cost: {done.unasked:,} questions were not asked.[/]")
-    if not complete or done.unasked:
+    if failed or done.unasked:
         told.print("The same command asks what is left; answers in hand are not asked for again.")
     if done.replayed:
         told.print(f"{done.replayed:,} answers were taken from the journal.")
-    told.print(f"Logs: {folder}/logs (inspect view --log-dir {folder}/logs)", soft_wrap=True)
-    return complete and not done.unasked
+    told.print(f"Logs: {folder}/logs", soft_wrap=True)
+    return not failed and not done.unasked
+
+
+def _figures(log: Any) -> dict[str, float]:
+    """The defined figures of a log; a score's mean goes by the score's name."""
+    found: dict[str, float] = {}
+    for score in log.results.scores if log.results else []:
+        for name, metric in score.metrics.items():
+            if metric.value is not None and not math.isnan(metric.value):
+                found.setdefault(score.name if name == "mean" else name, metric.value)
+    return found
+
+
+def _say_unanswered(log: Any, figures: dict[str, float], told: Any) -> int:
+    """Say which questions of a task have no answer; gives how many failed on the way."""
+    odd = {n.removeprefix("n_"): int(v) for n, v in figures.items() if n.startswith("n_") and v and n != "n_ok"}
+    total = log.results.total_samples if log.results else log.eval.dataset.samples
+    done = log.results.completed_samples if log.results else 0
+    failed = int(total - done - _unasked(log))
+    if failed:
+        odd["infrastructure errors"] = failed
+    if odd:
+        told.print(f"{log.eval.task}: " + ", ".join(f"{n} {word}" for word, n in odd.items()))
+    return failed
 
 
 def _unasked(log: Any) -> int:
-    stopping = log.results.early_stopping
+    stopping = log.results.early_stopping if log.results else None
     return len(stopping.early_stops) if stopping else 0
 
 
-def _shown(value: float, name: str) -> str:
+def _shown(value: float | None, name: str) -> str:
+    if value is None:
+        return "-"
     return f"{value:,.0f}" if name == "n" else f"{value:.3f}"

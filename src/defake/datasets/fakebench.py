@@ -69,8 +69,8 @@ def read_fakebench(
     """The items of one ability from FakeBench's released files.
 
     The images may lie in one folder or in two (fakes and reals), at any depth under `images` (default: `folder`); they
-    are found by name. `missing` is `error` or `skip`; the names of all absent files are in the result, or counted in the
-    error. `partial` accepts query files with other counts than the release (6,000 / 3,000 / 41,971).
+    are found by name. `missing` is `error` or `skip`; the names of all absent files are in the result, or counted in
+    the error. `partial` accepts query files with other counts than the release (6,000 / 3,000 / 41,971).
     Photographs are in FakeClass only, so `asked.reals` adds questions about FakeClass's photographs to FakeClue's.
 
     Raises: BadDataset for absent or damaged query files, other counts, or absent images; and always with
@@ -136,10 +136,7 @@ def _rows(file: Path, *, partial: bool) -> list[dict[str, Any]]:
         raise BadDataset(f"{file} is not JSON: {error}") from error
     if not (isinstance(rows, list) and all(isinstance(r, dict) and isinstance(r.get("image_id"), str) for r in rows)):
         raise BadDataset(f"{file} must be a list of objects with 'image_id'")
-    if file.name == "FakeQA.json":
-        questions = sum(len(_asked_slots(row)) for row in rows)
-    else:
-        questions = len(rows)
+    questions = sum(len(_asked_slots(row)) for row in rows) if file.name == "FakeQA.json" else len(rows)
     got = (questions, len({row["image_id"] for row in rows}))
     if got != COUNTS[file.name] and not partial:
         want = COUNTS[file.name]

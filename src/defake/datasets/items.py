@@ -55,8 +55,8 @@ class Item:
     """One question about one image.
 
     `reference` is the reference text of an open question, None where there is none (FakeBench keeps its own private).
-    `slot` is where the answer goes in the authors' JSON files; `pair` is shared by the two questions of a polarity pair.
-    `clues` are the ids of the criteria that the reference clues belong to.
+    `slot` is where the answer goes in the authors' JSON files; `pair` is shared by the two questions of a
+    polarity pair. `clues` are the ids of the criteria that the reference clues belong to.
     """
 
     id: str
@@ -98,8 +98,8 @@ def detection_items(subjects: Iterable[Subject], asked: Asked, kinds: Sequence[s
 def rotated_kinds(subjects: Sequence[Subject], asked: Asked) -> list[Item]:
     """One FakeClass question an image, the three kinds in turn: half "what", a quarter each yes-or-no question.
 
-    Source: FakeBench's proportions (3,000 : 1,501 : 1,499); the turn within each class and generator is ours, so that no
-    generator's column is confounded with a wording.
+    Source: FakeBench's proportions (3,000 : 1,501 : 1,499); the turn within each class and generator is ours, so that
+    no generator's column is confounded with a wording.
     """
     if asked.pairs:
         return detection_items(subjects, asked)
@@ -127,7 +127,9 @@ def open_items(ability: Ability, images: Iterable[AnnotatedImage], asked: Asked)
         clues = tuple(dict.fromkeys(clue.criterion for clue in image.clues))
         if ability is Ability.FAULTFINDING:
             question = fault_finding_question(asked.prompts)
-            items.append(Item(f"{image.image}|faultfinding", subject, question, image.fault_finding_reference(), clues=clues))
+            items.append(
+                Item(f"{image.image}|faultfinding", subject, question, image.fault_finding_reference(), clues=clues)
+            )
         elif ability is Ability.INFERENCE:
             question = inference_question(asked.prompts)
             items.append(Item(f"{image.image}|inference", subject, question, image.inference_reference(), clues=clues))

@@ -17,7 +17,9 @@ class Sensitivity:
 
 
 def sensitivity(hits: int, fakes: int, false_alarms: int, reals: int) -> Sensitivity | None:
-    """d' = z(H) - z(F) and c = -(z(H) + z(F)) / 2, of `hits` fakes called fake and `false_alarms` photographs called fake.
+    """The sensitivity d' = z(H) - z(F) and the criterion c = -(z(H) + z(F)) / 2.
+
+    `hits` are fakes called fake, `false_alarms` photographs called fake.
 
     A rate of 0 or 1 is moved in by half an image, because its z is infinite. None without fakes or without photographs.
 
@@ -25,7 +27,9 @@ def sensitivity(hits: int, fakes: int, false_alarms: int, reals: int) -> Sensiti
     Source: Green & Swets (1966); half an image: Macmillan & Kaplan (1985).
     """
     if not (0 <= hits <= fakes and 0 <= false_alarms <= reals):
-        raise BadConfig(f"expected 0 <= hits <= fakes and alarms likewise, got {hits}/{fakes} and {false_alarms}/{reals}")
+        raise BadConfig(
+            f"expected 0 <= hits <= fakes and alarms likewise, got {hits}/{fakes} and {false_alarms}/{reals}"
+        )
     if fakes == 0 or reals == 0:
         return None
     z_hit, z_alarm = _z(hits, fakes), _z(false_alarms, reals)

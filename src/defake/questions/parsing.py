@@ -1,6 +1,6 @@
 """From the text of an answer to a verdict, or to the reason why there is none."""
 
-# ruff: noqa: RUF001, E501 - the punctuation of other scripts is the subject, and a pattern is easier to read in one piece
+# ruff: noqa: RUF001, E501 - the punctuation of other scripts is the subject, and a pattern is one piece
 
 from __future__ import annotations
 
@@ -97,7 +97,9 @@ def without_thoughts(text: str) -> str:
     return said if len(said) <= _HEAD + _TAIL else f"{said[:_HEAD]}\n{said[-_TAIL:]}"
 
 
-def read_verdict(text: str, *, yes_means: Label | None = None, prompt: str = "", stop_reason: str = "stop") -> Reading:
+def read_verdict(  # noqa: PLR0911 - each rule that decides returns
+    text: str, *, yes_means: Label | None = None, prompt: str = "", stop_reason: str = "stop"
+) -> Reading:
     """Read fake or real out of an answer.
 
     `yes_means` is what "yes" says about the image, None if the question is not a yes-or-no question; `prompt` is taken

@@ -1,9 +1,9 @@
 """The words by which an answer says fake, real, yes, no, or nothing: tables for the parser.
 
-# ruff: noqa: RUF001, E501 - the punctuation of other scripts is the subject, and a pattern is easier to read in one piece
-
 Source: ours, after the specification of what a FakeClass answer may look like.
 """
+
+# ruff: noqa: RUF001, E501 - the punctuation of other scripts is the subject, and a pattern is one piece
 
 from __future__ import annotations
 
@@ -52,18 +52,24 @@ NOT_ASSERTED = re.compile(
             rf"\b(?:either )?{_FILLER}{_OPTIONS}(?: {_FILLER}|)(?:,? ?\bor\b ?|\s?/\s?|,? and/or )(?:not|{_FILLER}{_OPTIONS})\b",
             rf"\bbetween {_FILLER}{_OPTIONS} and {_FILLER}{_OPTIONS}\b",
             r"\b(?:if|whether|unless)\b[^.,;!?\n]*",
-            r"\b(?:can ?not|can't|could ?not|couldn't|unable to|not able to|not possible to|impossible to|hard to"
-            r"|difficult to|do not|don't|would not|won't|will not|cannot|challenging to|not easy to)"
-            r" (?:\w+ ){0,2}?(?:confirm|determine|say|tell|verify|judge|know|ascertain|conclude|decide|assess|be sure"
-            r"|be certain|identify|comment|distinguish|establish)\b[^.,;!?\n]*",
+            (
+                r"\b(?:can ?not|can't|could ?not|couldn't|unable to|not able to|not possible to|impossible to|hard to"
+                r"|difficult to|do not|don't|would not|won't|will not|cannot|challenging to|not easy to)"
+                r" (?:\w+ ){0,2}?(?:confirm|determine|say|tell|verify|judge|know|ascertain|conclude|decide|assess|be sure"
+                r"|be certain|identify|comment|distinguish|establish)\b[^.,;!?\n]*"
+            ),
             r"\bnot necessarily [^.,;!?\n]*",
-            r"\b(?:as|like|than|unlike|expected|typical|seen|found|present|common) (?:in|of|for|with) (?:an? )?(?:most )?"
-            r"(?:real|fake|authentic|genuine|ai[ -]?generated|synthetic)\b",
+            (
+                r"\b(?:as|like|than|unlike|expected|typical|seen|found|present|common) (?:in|of|for|with) (?:an? )?(?:most )?"
+                r"(?:real|fake|authentic|genuine|ai[ -]?generated|synthetic)\b"
+            ),
             # "a real photo would show grain": a foil, not a verdict
             r"\b(?:real|fake|authentic|genuine|ai[ -]?generated|synthetic)(?: \w+){0,3} (?:would|should|might|typically|usually|often|tend|generally)\b",
             r"\b(?:question|asked|asks?|task|prompt)\b[^.!?\n]*\?",
-            r"真假|真伪|真实性|(?:真|真实|真的)(?:的)?(?:还是|或|/)(?:是)?(?:假|虚假|假的|伪造|ai生成|合成)的?"
-            r"|(?:假|虚假|假的|伪造|合成)(?:的)?(?:还是|或|/)(?:是)?(?:真|真实|真的)的?|是否[^。,，!！?？\n]*",
+            (
+                r"真假|真伪|真实性|(?:真|真实|真的)(?:的)?(?:还是|或|/)(?:是)?(?:假|虚假|假的|伪造|ai生成|合成)的?"
+                r"|(?:假|虚假|假的|伪造|合成)(?:的)?(?:还是|或|/)(?:是)?(?:真|真实|真的)的?|是否[^。,，!！?？\n]*"
+            ),
         ]
     )
 )
