@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 pytest.importorskip("torch")
 
@@ -18,13 +19,16 @@ import tiny_models
 import torch
 from safetensors.torch import load_file, save_file
 
+from defake.cli import app
 from defake.detectors import load_detector
 from defake.detectors.captioner import Captioner
 from defake.errors import BackendFailed, BadConfig, BadDataset, WeightsMismatch
 from defake.images import read_image
+from defake.reproduce import miniatures
 from defake.training.adapters import decoder_targets
 from defake.training.captioner import CaptionerTrainee, Wording, resolve, train_captioner
 from defake.training.checkpoints import load_learnt, newest_checkpoint, save_learnt
+from defake.training.classifier import train_classifier
 from defake.training.examples import Choice, gather_examples
 from defake.training.figures import measure_scores, percent, score_manifest
 from defake.training.recipe import Recipe
@@ -473,3 +477,30 @@ def test_captions_the_tokenizer_cannot_tell_apart_stop_before_training(tiny, ima
             tmp_path / "run",
             wording=Wording(fake="real", real="real"),
         )
+
+
+def test_every_training_command_leaves_a_detector(tiny, images, tmp_path):
+    """`train classifier` and `train probe` from the command line: figures on stdout, a folder that scores."""
+    torch.manual_seed(0)
+    for part in miniatures.make_resnet():
+        part.save_pretrained(tmp_path / "resnet")
+    commands = {
+        "classifier": ["--model", str(tmp_path / "resnet"), "--epochs", "1", "--batch-size", "16"],
+        "probe": ["--features", tiny["blip2"], "--layer", "qformer"],
+    }
+    for name, options in commands.items():
+        out = tmp_path / name
+        result = CliRunner().invoke(app, ["train", name, "--train", str(images), "--out", str(out), *options])
+        assert result.exit_code == 0, result.output
+        assert "AUC" in result.stdout
+        assert f"--detector {out}" in result.stdout.replace("\n", "")
+        scores = load_detector(str(out)).score([read_image(next(images.rglob("*.png"))).pixels])
+        assert 0 <= scores[0] <= 1
+        again = CliRunner().invoke(app, ["train", name, "--train", str(images), "--out", str(out), *options])
+        assert "finished; nothing to do" in again.stderr
+
+
+def test_a_classifier_learns_with_every_weight_or_not_at_all(images, tmp_path):
+    """An adapter is for captioners; a recipe that asks for one here is refused."""
+    with pytest.raises(BadConfig, match="tune must be 'full'"):
+        train_classifier("resnet50", gather_examples(images), Recipe(), tmp_path / "run")

@@ -34,8 +34,8 @@ PHOTOGRAPHS = {
 }
 # Generators are named after how their decoder doubles the size, which is what marks their images.
 GENERATORS = ("transposed", "nearest", "bilinear", "shuffle")
-IMAGES = {"train": 300, "val": 60, "test": 120}  # per class, at budget 1
-EPOCHS = 20  # of each model, at budget 1
+IMAGES = {"train": 240, "val": 60, "test": 120}  # per class, at budget 1
+EPOCHS = 14  # of each model, at budget 1
 STEPS = 250  # of auto-encoder training, at budget 1
 NOTICE = (
     "TINY SCALE: crops of 12 photographs, four small auto-encoders as generators,\n"
@@ -137,7 +137,7 @@ def make_images(folder: Path, *, seed: int, budget: float, say: Callable[[str], 
         rows += _write(folder, split, None, *crop_photographs(split, count, rng))
     for up in GENERATORS:
         say(f"making the generator {up!r} and its images")
-        model = train_generator(up, crops, max(60, round(STEPS * budget)), rng)
+        model = train_generator(up, crops, max(20, round(STEPS * budget)), rng)
         for split, count in counts.items():
             photographs, names = crop_photographs(split, count, rng)
             rows += _write(folder, split, up, generate(model, photographs), names)
@@ -164,7 +164,7 @@ def _write(
 def tiny_contenders(folder: Path, *, seed: int, budget: float) -> dict[str, Contender]:
     """Every model of the table in miniature, untrained, saved below `folder`; all weights of each learn."""
     epochs = max(2, round(EPOCHS * budget))
-    recipe = Recipe(tune="full", epochs=epochs, learning_rate=1e-3, batch_size=32, max_grad_norm=1.0, seed=seed)
+    recipe = Recipe(tune="full", epochs=epochs, learning_rate=1e-3, batch_size=16, max_grad_norm=1.0, seed=seed)
     places = save_models(folder, seed)
     known = {name: Contender(name, CONTENDERS[name].kind, place, recipe) for name, place in places.items()}
     known["probe"] = Contender("probe", "probe", places["blip2"], layer="qformer")

@@ -124,7 +124,7 @@ def draw_curve(history: Sequence[dict[str, float]], kept_epoch: float | None, pa
     val = [row for row in history if "eval_log_loss" in row]
     if train:
         axes.plot(*zip(*train, strict=True), color="#0072B2", label="training loss")
-    axes.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
+    axes.set(xlabel="epoch", ylabel="loss")
     if val:
         epochs = [row["epoch"] for row in val]
         axes.plot(epochs, [row["eval_log_loss"] for row in val], "o-", color="#D55E00", label="validation log loss")
@@ -134,5 +134,6 @@ def draw_curve(history: Sequence[dict[str, float]], kept_epoch: float | None, pa
         axes.plot([], [], "s--", color="#009E73", label="validation AUC (right)")
     if kept_epoch is not None:
         axes.axvline(kept_epoch, color="0.6", linewidth=1, linestyle=":", label="kept")
-    axes.legend(loc="best", frameon=False)
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     figure.savefig(path)
