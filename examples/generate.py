@@ -197,14 +197,15 @@ def train(photographs: list[Tensor], *, steps: int, seed: int, batch: int = 8, s
 def load_or_train(weights: Path | None, *, steps: int, seed: int) -> Autoencoder:
     """The autoencoder from `weights` if that file exists, else trained now (and written there)."""
     if weights and weights.is_file():
-        model = Autoencoder()
-        model.load_state_dict(torch.load(weights, weights_only=True))
-        return model.eval()
-    model = train([to_tensor(p) for p in load_photographs().values()], steps=steps, seed=seed)
-    if weights:
-        weights.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(model.state_dict(), weights)
-    return model
+        state = torch.load(weights, weights_only=True)
+    else:
+        state = train([to_tensor(p) for p in load_photographs().values()], steps=steps, seed=seed).state_dict()
+        if weights:
+            weights.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(state, weights)
+    model = Autoencoder()  # a fresh one: training's memory layout rounds differently from that of loaded weights
+    model.load_state_dict(state)
+    return model.eval()
 
 
 def nearest_patches(query: Tensor, keys: Tensor, *, alpha: float = 0.01) -> Tensor:

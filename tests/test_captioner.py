@@ -1,11 +1,19 @@
 """Captions as scores: the fast reading against a slow, obvious twin, for every family of models."""
 
+import importlib.util
+import logging
+
 import numpy as np
 import pytest
 import tiny_models
 import torch
+from safetensors.torch import load_file, save_file
 
-from defake.detectors.captioner import Captioner
+from defake.detectors import load_detector
+from defake.detectors.captioner import Captioner, Loaded
+from defake.detectors.captioner.labels import tokenise_labels
+from defake.detectors.weights import _not_there
+from defake.errors import BackendFailed, BadConfig, MissingExtra, WeightsMismatch
 
 FAMILIES = ["blip2", "blip2-t5", "vit-gpt2", "llava", "idefics3"]
 READINGS = {
@@ -44,8 +52,9 @@ def slow_log_probability(detector, image, caption_index):
         asked = len(reader.opening)
     else:
         asked = inputs["input_ids"].shape[1]
-        more = torch.tensor([tokens])
-        inputs["input_ids"] = torch.cat([inputs["input_ids"], more], dim=1)
+        if "mm_token_type_ids" in inputs:  # 1 where an image stands, 0 where text does
+            inputs["mm_token_type_ids"] = torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, len(tokens)))
+        inputs["input_ids"] = torch.cat([inputs["input_ids"], torch.tensor([tokens])], dim=1)
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
         logits = model(**inputs).logits[0]
     chances = logits.double().log_softmax(dim=-1)
@@ -70,3 +79,283 @@ def test_fast_reading_equals_teacher_forcing(tiny, images, family, reading):
     np.testing.assert_allclose(detector.log_probabilities(images), expected, atol=1e-4)
     alone = np.concatenate([detector.log_probabilities([image]) for image in images])
     np.testing.assert_allclose(alone, expected, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_multimodal_positions_are_kept_under_padding():
+    """Qwen2-VL's three-dimensional positions: images of several sizes, padded or alone, one twin for all."""
+    model, processor = tiny_models.make_qwen_vl()
+    images = tiny_models.noise_images(np.random.default_rng(3), 4, sizes=((32, 32), (32, 64), (48, 40)))
+    for reading in READINGS.values():
+        detector = Captioner(Loaded(model, processor), **reading)
+        assert not detector._inputs(images)["attention_mask"].all(), "the batch must be padded"
+        expected = slow_log_probabilities(detector, images)
+        np.testing.assert_allclose(detector.log_probabilities(images), expected, atol=1e-4)
+
+
+def test_score_is_the_softmax_over_labels(tiny, images):
+    """`fake_score` is P(fake) / (P(fake) + P(real)), captions of one label added up, then calibrated."""
+    captions = {"fake": ["fake", "generated"], "real": ["real", "a photograph"]}
+    detector = Captioner(tiny["blip2"], device="cpu", **captions, calibration={"slope": 0.5, "intercept": 1.0})
+    chances = np.exp(detector.log_probabilities(images))
+    fake, real = chances[:, :2].sum(axis=1), chances[:, 2:].sum(axis=1)
+    np.testing.assert_allclose(detector.score(images), 1 / (1 + np.exp(-0.5 * np.log(fake / real) - 1.0)), atol=1e-9)
+    assert detector.score([]).shape == (0,)
+    assert detector.examine(images)[0].reasons == ()
+
+
+def test_single_words_by_hand():
+    """Worked case: P(fake) = 0.3 and P(fraud) = 0.1 against P(real) = 0.1 give odds of 4, thus 0.8."""
+    labels = tokenise_labels(["fake", "fraud"], ["real"], {"fake": (5,), "fraud": (6,), "real": (7,)}.get, None, "sum")
+    logit = labels.fake_logit(np.log([[0.3, 0.1, 0.1]]))
+    assert 1 / (1 + np.exp(-logit[0])) == pytest.approx(0.8)
+
+
+def test_no_position_is_read_twice():
+    """Captions 1-2-3, 1-2-4-5 and 1-2-4-6 share 1-2; only 4 is fed after it, once for both that go on."""
+    words = {"a": (1, 2, 3), "b": (1, 2, 4, 5), "c": (1, 2, 4, 6)}
+    labels = tokenise_labels(["a"], ["b", "c"], words.get, None, "mean")
+    assert (labels.shared, labels.rows) == ((1, 2), ((4,),))
+    assert labels.steps[2] == ((None, 0, 1), (None, 1, 2), (None, 2, 4), (0, 0, 6))
+    np.testing.assert_allclose(labels.of_steps(np.array([[-3.0, -4.0, -8.0]])), [[-1, -1, -2]])
+    assert tokenise_labels(["a"], ["b"], {"a": (1,), "b": (2,)}.get, None, "sum").rows == ()
+
+
+def test_only_logits_that_are_read_are_computed(tiny, images):
+    """Single words take one forward pass, one position of the output head, and encode each image once."""
+    detector = Captioner(tiny["blip2"], device="cpu", real="generated", fake="real")
+    words = Captioner(detector.loaded, fake="fake", real="real")
+    seen, encoded = [], []
+    model = detector.loaded.model
+    model.get_output_embeddings().register_forward_hook(lambda *parts: seen.append(parts[2].shape[:2]))
+    model.vision_model.register_forward_hook(lambda *parts: encoded.append(len(parts[2][0])))
+    words.score(images)
+    assert (seen, encoded) == ([(7, 1)], [7])
+    detector.score(images)
+    tail = len(detector.labels.tokens[1]) - 1
+    assert seen[1:] == [(7, 1), (7, tail)]
+    assert encoded == [7, 7]
+
+
+def test_a_reply_is_read_as_the_paper_does(tiny, images):
+    """A generated label counts 1 or 0 in any case and punctuation; any other reply is undecided, its text kept."""
+    detector = Captioner(tiny["blip2"], device="cpu", read="generate", max_new_tokens=2)
+    ids = detector.reader.model.generate(**detector._inputs(images), max_new_tokens=2, do_sample=False)
+    decode = detector.reader.prompt.tokenizer.batch_decode
+    texts = [decode(row[None], skip_special_tokens=True)[0] for row in ids]
+    replies = detector.replies(images)
+    assert [reply.text for reply in replies] == texts
+    assert np.isnan(detector.score(images)).all()
+    reasons = [e.reasons[0] for e in detector.examine(images)]
+    assert [(r.criterion, r.text) for r in reasons] == [("reply", text) for text in texts]
+    for text, expected in ((" Fake.", 1.0), ("real\n", 0.0), ('"REAL"!', 0.0)):
+        assert detector._match(text) == expected
+    for text in ("", "fakes", "real or fake", "It is fake"):
+        assert np.isnan(detector._match(text))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_that_says_a_label_is_read_the_same_both_ways(tiny, images, family):
+    """Where the head is bent to the two labels, generated replies and probabilities decide alike, prompt left out."""
+    scored = Captioner(tiny[family], device="cpu", fake="fake", real="real")
+    head, (fake, real) = scored.reader.head, scored.labels.tokens
+    assert len(fake) == len(real) == 1
+    end = scored.reader.end_id
+
+    def bend(_module, _inputs, logits):
+        bent = torch.full_like(logits, -1e4)
+        chosen = [fake[0], real[0]]
+        bent[..., chosen] = logits[..., chosen] - logits[..., chosen].mean(dim=(0, 1), keepdim=True)
+        bent[..., end] = -1e3
+        return bent
+
+    handle = head.register_forward_hook(bend)
+    scores = scored.score(images)
+    said = Captioner(scored.loaded, read="generate", max_new_tokens=1).score(images)
+    handle.remove()
+    np.testing.assert_array_equal(said, scores > 0.5)
+
+
+@pytest.mark.parametrize(
+    ("family", "layers"), [("blip2", ["q_proj", "k_proj"]), ("vit-gpt2", ["c_attn"]), ("llava", ["q_proj"])]
+)
+def test_an_adapter_saved_reloaded_and_merged_scores_alike(tiny, images, tmp_path, family, layers):
+    """The adapter changes scores; from its folder, beside its base or merged, it changes them alike."""
+    base = Captioner(tiny[family], device="cpu")
+    plain = base.score(images)
+    adapted = save_adapter(base.loaded.model, tmp_path / "adapter", layers)
+    trained = Captioner(Loaded(adapted, base.loaded.processor), device="cpu").score(images)
+    assert np.abs(trained - plain).max() > 1e-3
+    folder = str(tmp_path / "adapter")
+    for detector in (
+        Captioner(folder, device="cpu"),
+        Captioner(tiny[family], adapter=folder, device="cpu"),
+        Captioner(tiny[family], adapter=folder, merge=True, device="cpu"),
+    ):
+        np.testing.assert_allclose(detector.score(images), trained, atol=1e-5)
+    assert "lora" not in str([n for n, _ in detector.loaded.model.named_modules()])
+
+
+def save_adapter(model, folder, layers):
+    """Put a LoRA adapter with random weights into a model's layers, save it, and return the model."""
+    import peft
+
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules=layers, fan_in_fan_out="c_attn" in layers))
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_" in name:
+                weight.normal_(std=0.5, generator=torch.Generator().manual_seed(1))
+    adapted.save_pretrained(folder)
+    return adapted.get_base_model().eval()
+
+
+def test_an_adapter_of_another_base_is_refused(tiny, tmp_path):
+    """Another name, other layers, other shapes, an empty or broken folder: a named error, the model untouched."""
+    source = tiny_models.save_blip2(tmp_path / "tiny-blip2")
+    folder = str(tmp_path / "adapter")
+    save_adapter(Captioner(source, device="cpu").loaded.model, folder, ["q_proj"])
+    other = tiny_models.save_blip2(tmp_path / "other")
+    with pytest.raises(WeightsMismatch, match=r"trained on '.*tiny-blip2', not on '.*other'.*check_base=False"):
+        Captioner(other, adapter=folder, device="cpu")
+    Captioner(other, adapter=folder, check_base=False, device="cpu")
+    wide = tiny_models.save_blip2(tmp_path / "wide" / "tiny-blip2", hidden=64)
+    with pytest.raises(WeightsMismatch, match=r"does not fit.*adapter \(4, 32\), layer \(64, 64\)"):
+        Captioner(wide, adapter=folder, device="cpu")
+    for check_base in (True, False):
+        with pytest.raises(WeightsMismatch):
+            Captioner(tiny["vit-gpt2"], adapter=folder, check_base=check_base, device="cpu")
+    with pytest.raises(WeightsMismatch, match="no peft adapter"):
+        Captioner(source, adapter=str(tmp_path / "nothing"), device="cpu")
+    with pytest.raises(BadConfig, match="an adapter itself"):
+        Captioner(folder, adapter=folder, device="cpu")
+    weights = tmp_path / "adapter" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:50])
+    with pytest.raises(WeightsMismatch, match="cut short"):
+        Captioner(folder, device="cpu")
+    weights.unlink()
+    with pytest.raises(WeightsMismatch, match="no adapter weights"):
+        Captioner(folder, device="cpu")
+
+
+def test_missing_weights_are_named(tmp_path):
+    """A name that is not there, a folder without weights or with too few: both repairs are told, nothing is scored."""
+    with pytest.raises(WeightsMismatch, match=r"no folder.*save_pretrained.*hub name"):
+        load_detector(f"captioner:{tmp_path}/nowhere")
+    assert "hf download nobody/nothing" in _not_there("nobody/nothing", OSError("not found"))
+    source = tiny_models.save_blip2(tmp_path / "part")
+    path = tmp_path / "part" / "model.safetensors"
+    weights = load_file(path)
+    save_file({k: v for k, v in weights.items() if "fc1" not in k}, path, metadata={"format": "pt"})
+    with pytest.raises(WeightsMismatch, match=r"lacks \d+ weights.*fc1"):
+        Captioner(source, device="cpu")
+    path.unlink()
+    with pytest.raises(WeightsMismatch, match="no usable model"):
+        Captioner(source, device="cpu")
+
+
+def test_bad_options_are_named(tiny):
+    """Captions the tokenizer cannot tell apart, overlapping ones, empty ones, and unknown words for options."""
+    for options, words in (
+        ({"fake": "real"}, "same tokens"),
+        ({"fake": "fake", "real": "fake real"}, "also begins with 'fake'"),
+        ({"fake": ""}, "captions must be words"),
+        ({"real": []}, "at least one caption"),
+        ({"length": "longest"}, "'sum' or 'mean'"),
+        ({"read": "aloud"}, "'score' or 'generate'"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"dtype": "int3"}, "unknown dtype"),
+        ({"device": "cuda:99"}, "cannot be used here"),
+        ({"quantize": "2bit"}, "8bit"),
+        ({"calibration": {"slope": -1.0}}, "positive slope"),
+    ):
+        with pytest.raises(BadConfig, match=words):
+            Captioner(tiny["blip2"], **{"device": "cpu", **options})
+    with pytest.raises(BadConfig, match="no token of its own"):
+        tokenise_labels(["fake"], ["real"], {"fake": (1,), "real": ()}.get, 0, "sum")
+    with pytest.raises(BadConfig, match="also begins"):
+        tokenise_labels(["fake", "fake!"], ["real"], {"fake": (1,), "fake!": (1, 2), "real": (3,)}.get, None, "sum")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
+def test_eight_bits_without_bitsandbytes_name_the_extra(tiny):
+    """The pip line of the missing library is told."""
+    with pytest.raises(MissingExtra, match=r"bitsandbytes.*pip install 'defake\[quantized\]'"):
+        Captioner(tiny["blip2"], device="cpu", quantize="8bit")
+
+
+def test_out_of_memory_halves_the_batch_and_says_so(tiny, images, caplog):
+    """Seven images where two fit: 7, 3, then 1 at a time, a warning each, and the same scores."""
+    detector = Captioner(tiny["blip2"], device="cpu")
+    expected = detector.score(images)
+    sizes = []
+
+    def run_out(_module, _inputs, named):
+        sizes.append(len(named["pixel_values"]))
+        if sizes[-1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    handle = detector.loaded.model.register_forward_pre_hook(run_out, with_kwargs=True)
+    with caplog.at_level(logging.WARNING, logger="defake"):
+        np.testing.assert_allclose(detector.score(images), expected, atol=1e-5)
+    assert sizes == [7, 3, *[1] * 7]
+    assert [r.message for r in caplog.records] == [
+        "out of memory with 7 images at once; going on with 3", "out of memory with 3 images at once; going on with 1",
+    ]  # fmt: skip
+    handle.remove()
+    detector.loaded.model.register_forward_pre_hook(
+        lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("out of memory"))
+    )
+    with pytest.raises(BackendFailed, match="single image"):
+        detector.score(images)
+
+
+def test_other_errors_of_the_model_are_not_taken_for_memory(tiny, images):
+    """A bug is no shortage of memory: it shows itself, and the batch is not tried again."""
+    detector = Captioner(tiny["blip2"], device="cpu")
+
+    def fail(*_):
+        raise RuntimeError("shapes cannot be multiplied")
+
+    detector.loaded.model.register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match="multiplied"):
+        detector.score(images)
+
+
+def test_bfloat16_gives_nearly_the_same_scores(tiny, images):
+    """In bfloat16 no score moves by more than 0.1, and scores stay finite."""
+    exact = Captioner(tiny["blip2"], device="cpu").score(images)
+    rough = Captioner(tiny["blip2"], device="cpu", dtype="bfloat16").score(images)
+    assert np.abs(exact - rough).max() < 0.1
+
+
+def test_the_hash_knows_what_the_scores_depend_on(tiny):
+    """The same folder hashes alike; other captions or another prompt do not."""
+    same = [Captioner(tiny["blip2"], device="cpu").weights_hash() for _ in range(2)]
+    assert same[0] == same[1]
+    others = {
+        Captioner(tiny["blip2"], device="cpu", **o).weights_hash() for o in ({"real": "true"}, {"prompt": "user "})
+    }
+    assert len({same[0], *others}) == 3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_training_loss_is_the_likelihood_that_scores(tiny, images, family):
+    """Cross-entropy of `training_inputs` is the negative mean log-likelihood of the answers that scoring reads."""
+    detector = Captioner(tiny[family], device="cpu", fake="generated", real="real", end_token=True)
+    which = np.arange(len(images)) % 2
+    answers = [detector.labels.tokens[i] for i in which]
+    batch = detector.reader.training_inputs(detector._inputs(images), answers)
+    with torch.inference_mode():
+        loss = float(detector.loaded.model(**batch).loss)
+    said = detector.log_probabilities(images)[np.arange(len(images)), which]
+    assert loss == pytest.approx(-said.sum() / sum(map(len, answers)), abs=1e-4)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchvision") is not None, reason="torchvision is installed")
+def test_a_processor_that_needs_torchvision_says_so(tmp_path):
+    """Qwen2-VL's processor wants torchvision for videos: a named error with the pip line."""
+    model, processor = tiny_models.make_qwen_vl()
+    folder = tiny_models._save(tmp_path, model, processor.tokenizer, processor.image_processor)
+    (tmp_path / "processor_config.json").write_text('{"processor_class": "Qwen2VLProcessor"}')
+    with pytest.raises(BackendFailed, match="pip install torchvision"):
+        Captioner(folder, device="cpu")

@@ -8,6 +8,8 @@ from defake.errors import BadDataset
 from defake.metrics import comparison as c
 from defake.metrics import detection as d
 
+AUCS = (d.Tally.auc, d.Tally.auc)
+
 
 def pair(b, c_, agree=5):
     """Answers of which only the first is right b times, only the second c times."""
@@ -56,7 +58,7 @@ def test_paired_bootstrap_equals_drawing_rows():
     labels = np.arange(200) < 100
     truth = rng.normal(labels * 1.0, 1)
     a, b = truth + rng.normal(0, 0.2, 200), truth + rng.normal(0, 0.6, 200)
-    found = c.paired_bootstrap(d.Tally.auc, labels, a, b, np.arange(200), rng=rng, n_resamples=800)
+    found = c.paired_bootstrap(AUCS, labels, a, b, np.arange(200), rng=rng, n_resamples=800)
     assert found.estimate.value == pytest.approx(d.auc(labels, a) - d.auc(labels, b))
     np.testing.assert_allclose(
         [found.estimate.low, found.estimate.high], slow_paired(labels, a, b, rng, 800), atol=0.015
@@ -68,7 +70,7 @@ def test_a_detector_equals_itself():
     """No difference, p of 1, and the sentence says so."""
     rng = np.random.default_rng(1)
     labels, a = np.arange(50) < 20, rng.random(50)
-    found = c.paired_bootstrap(d.Tally.auc, labels, a, a, np.arange(50), rng=rng, n_resamples=100)
+    found = c.paired_bootstrap(AUCS, labels, a, a, np.arange(50), rng=rng, n_resamples=100)
     assert (found.estimate.value, found.estimate.low, found.estimate.high, found.p_value) == (0, 0, 0, 1.0)
     assert "cannot be separated" in c.in_words("a", "b", 0.0, found.p_value)
 
@@ -78,10 +80,10 @@ def test_unanswered_by_either_are_out():
     rng = np.random.default_rng(2)
     labels = np.array([True, True, False, False])
     a, b = np.array([0.9, np.nan, 0.1, 0.2]), np.array([0.8, 0.7, 0.9, 0.1])
-    found = c.paired_bootstrap(d.Tally.auc, labels, a, b, np.arange(4), rng=rng, n_resamples=20)
+    found = c.paired_bootstrap(AUCS, labels, a, b, np.arange(4), rng=rng, n_resamples=20)
     assert found.estimate.value == 0.5
     b[0] = np.nan
-    found = c.paired_bootstrap(d.Tally.auc, labels, a, b, np.arange(4), rng=rng, n_resamples=20)
+    found = c.paired_bootstrap(AUCS, labels, a, b, np.arange(4), rng=rng, n_resamples=20)
     assert found.estimate.value is None
     assert "cannot be compared" in c.in_words("a", "b", None, None)
 
@@ -93,7 +95,7 @@ def test_false_alarms_stay_near_the_level():
     wrong = 0
     for _ in range(100):
         a, b = rng.normal(labels * 1.0, 1), rng.normal(labels * 1.0, 1)
-        found = c.paired_bootstrap(d.Tally.auc, labels, a, b, np.arange(120), rng=rng, n_resamples=150)
+        found = c.paired_bootstrap(AUCS, labels, a, b, np.arange(120), rng=rng, n_resamples=150)
         wrong += found.p_value < 0.05
     assert wrong <= 12
 

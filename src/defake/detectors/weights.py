@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from defake.errors import BackendFailed, BadConfig, MissingExtra, WeightsMismatc
 from .hardware import choose_device, choose_dtype, is_out_of_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _DTYPE = "dtype" if int(transformers.__version__.split(".")[0]) >= 5 else "torch_dtype"
 
@@ -30,10 +31,17 @@ def require(module: str, what: str, extra: str) -> None:
 def load_part(kind: Any, source: str, **options: Any) -> Any:
     """`kind.from_pretrained(source)` for a configuration, processor or tokenizer.
 
-    Raises: WeightsMismatch with both repairs if it is not there.
+    Raises: WeightsMismatch with both repairs if it is not there; BackendFailed if it needs torchvision.
     """
     try:
         return kind.from_pretrained(source, **options)
+    except (ImportError, AttributeError) as error:
+        # Without torchvision some processors (Qwen-VL, SmolVLM) fail in their video half, not always as ImportError.
+        if importlib.util.find_spec("torchvision") is not None:
+            raise
+        raise BackendFailed(
+            f"the processor of {source!r} needs torchvision: pip install torchvision ({error})"
+        ) from error
     except (OSError, ValueError, KeyError) as error:
         raise WeightsMismatch(_not_there(source, error)) from error
 
@@ -53,7 +61,8 @@ def load_model(
     if quantize is not None:
         options |= quantized(quantize, place)
     try:
-        model, found = kind.from_pretrained(source, output_loading_info=True, **options)
+        with _quiet():
+            model, found = kind.from_pretrained(source, output_loading_info=True, **options)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise BackendFailed(f"the weights of {source} do not fit into memory: {error}") from error
@@ -62,6 +71,17 @@ def load_model(
     if quantize is None:
         model = model.to(place)
     return model.eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # The library lists, at length, parts that are left out on purpose; `_check_loaded` tells what matters.
+    before = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(before)
 
 
 def quantized(bits: str, place: torch.device) -> dict[str, Any]:
@@ -78,12 +98,13 @@ def quantized(bits: str, place: torch.device) -> dict[str, Any]:
 
 
 def _not_there(source: str, error: BaseException) -> str:
+    repair = "give a folder that `save_pretrained` wrote (configuration, processor, weights), or a hub name"
+    is_hub_name = source.count("/") <= 1 and not source.startswith(("/", ".", "~"))
+    if not Path(source).is_dir() and not is_hub_name:
+        return f"no usable model: there is no folder {source!r}; {repair}"
     words = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-    what = "the folder" if Path(source).is_dir() else "the hub name or folder"
-    return (
-        f"no usable model at {what} {source!r}: {words} | give a folder that `save_pretrained` wrote (configuration, "
-        f"processor, weights), or fetch the model while online: hf download {source if '/' in source else 'OWNER/NAME'}"
-    )
+    fetch = "" if Path(source).is_dir() else f", fetched while online: hf download {source}"
+    return f"no usable model at {source!r}: {words}; {repair}{fetch}"
 
 
 def _check_loaded(source: str, found: Mapping[str, Any]) -> None:

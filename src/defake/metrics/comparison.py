@@ -10,7 +10,7 @@ import numpy as np
 
 from defake.errors import BadDataset
 
-from .detection import Tally, checked, defined
+from .detection import Tally, defined
 from .intervals import Estimate, draw, levels_of, percentile_interval
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Difference:
 
 
 def paired_bootstrap(
-    metric: Callable[[Tally], Floats],
+    metrics: tuple[Callable[[Tally], Floats], Callable[[Tally], Floats]],
     is_fake: NDArray[np.bool_],
     first: Floats,
     second: Floats,
@@ -73,14 +73,15 @@ def paired_bootstrap(
     confidence: float = 0.95,
     keep: tuple[Sequence[float], Sequence[float]] = ((), ()),
 ) -> Difference:
-    """Difference of a metric between two score columns (n,) of the same images, drawn together, by source and class.
+    """Difference between two score columns (n,) of the same images, drawn together, by source and class.
 
-    Rows that either left unanswered are out. The p-value is twice the smaller share of resamples on either side of 0,
+    `metrics`: what is measured of the first and of the second (each may have its own threshold, named in `keep`). Rows
+    that either left unanswered are out. The p-value is twice the smaller share of resamples on either side of 0,
     with one added to both counts. Source: Davison & Hinkley (1997) 4.4, with draws of `intervals.draw`.
     """
     answered = ~(np.isnan(first) | np.isnan(second))
     labels, groups, pair = is_fake[answered], clusters[answered], (first[answered], second[answered])
-    values = [defined(metric(Tally.of(labels, scores))) for scores in pair]
+    values = [defined(metric(Tally.of(labels, scores))) for metric, scores in zip(metrics, pair, strict=True)]
     if values[0] is None or values[1] is None:
         return Difference(Estimate(None), None)
     placed = [levels_of(scores, labels, edges) for scores, edges in zip(pair, keep, strict=True)]
@@ -91,7 +92,7 @@ def paired_bootstrap(
             times = draw(codes, rng)
             for count, (levels, where) in zip(counts, placed, strict=True):
                 count[kind, b] = np.bincount(where[rows], weights=times, minlength=len(levels))
-    drawn = [metric(Tally(levels, *count)) for (levels, _), count in zip(placed, counts, strict=True)]
+    drawn = [metric(Tally(levels, *count)) for metric, (levels, _), count in zip(metrics, placed, counts, strict=True)]
     gap, value = drawn[0] - drawn[1], values[0] - values[1]
     gap = gap[~np.isnan(gap)]
     low, high = percentile_interval(gap, value, confidence)
@@ -118,14 +119,3 @@ def in_words(first: str, second: str, value: float | None, p_value: float | None
         return f"{first} and {second} cannot be separated on these images"
     better, worse = (first, second) if value > 0 else (second, first)
     return f"{better} is better than {worse}"
-
-
-def both_answered(is_fake: ArrayLike, first: ArrayLike, second: ArrayLike) -> NDArray[np.bool_]:
-    """Mask (n,) of the images that both scored.
-
-    Raises: BadDataset if the three do not describe the same images.
-    """
-    labels, one, two = np.asarray(is_fake), np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    checked(labels, one)
-    checked(labels, two)
-    return np.asarray(~(np.isnan(one) | np.isnan(two)))

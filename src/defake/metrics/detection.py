@@ -7,6 +7,7 @@ answer" and left out here; who calls reports the coverage. A metric that is unde
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -35,7 +36,7 @@ def checked(is_fake: ArrayLike, fake_score: ArrayLike) -> tuple[NDArray[np.bool_
     return labels.astype(np.bool_)[answered], scores[answered]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tally:
     """How many fakes and reals have each distinct score.
 
@@ -63,13 +64,13 @@ class Tally:
 
     def average_precision(self) -> Floats:
         """Mean precision over the fakes, one step a distinct score, no interpolation. Source: as scikit-learn."""
-        hits, alarms = self._above(self.fakes), self._above(self.reals)
+        hits, alarms = self._fakes_above, self._reals_above
         precision = np.divide(hits, hits + alarms, out=np.zeros_like(hits), where=hits + alarms > 0)
         return _ratio((self.fakes[..., ::-1] * precision).sum(-1), self._where_both(self.fakes.sum(-1)))
 
     def roc(self) -> tuple[Floats, Floats]:
         """(fpr, tpr), each (..., t + 1), from "nothing is fake" to "everything is"."""
-        return self._rates(self.reals), self._rates(self.fakes)
+        return self._roc
 
     def tpr_at_fpr(self, fpr: float) -> Floats:
         """Largest share of fakes caught by a threshold that calls at most `fpr` of the reals fake; no interpolation."""
@@ -119,12 +120,23 @@ class Tally:
         tp, fp, fn, _ = self.confusion(threshold)
         return np.where(tp + fn > 0, _ratio(2 * tp, 2 * tp + fp + fn), np.nan)
 
-    def _above(self, counts: NDArray[np.floating]) -> Floats:
-        return np.cumsum(counts[..., ::-1], axis=-1, dtype=np.float64)
+    # Thousands of resamples share these between metrics.
+    @cached_property
+    def _fakes_above(self) -> Floats:
+        return np.cumsum(self.fakes[..., ::-1], axis=-1, dtype=np.float64)
 
-    def _rates(self, counts: NDArray[np.floating]) -> Floats:
-        above = self._above(counts)
-        total = self._where_both(counts.sum(-1, dtype=np.float64))[..., None]
+    @cached_property
+    def _reals_above(self) -> Floats:
+        return np.cumsum(self.reals[..., ::-1], axis=-1, dtype=np.float64)
+
+    @cached_property
+    def _roc(self) -> tuple[Floats, Floats]:
+        return self._rates(self._reals_above), self._rates(self._fakes_above)
+
+    def _rates(self, above: Floats) -> Floats:
+        if not above.shape[-1]:
+            return np.full((*above.shape[:-1], 1), np.nan)
+        total = self._where_both(above[..., -1])[..., None]
         return np.concatenate([np.zeros_like(total) * total, _ratio(above, total)], axis=-1)
 
     def _where_both(self, total: Floats) -> Floats:

@@ -1,0 +1,1 @@
+"""Training: the published recipe with its defects mended, on transformers' Trainer."""
