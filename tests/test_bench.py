@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import dataclasses
 import json
 import os
 import signal
@@ -24,8 +25,8 @@ inspect_log = pytest.importorskip("inspect_ai.log")
 # Inspect and the OpenAI client leave sockets and event loops to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore")
 MODEL = "openai-api/local/stand-in"
-PLAN = {"rate_limit": 0.05, "error": 0.04, "cut_json": 0.05, "down": 0.03, "refusal": 0.08, "filter": 0.08, "length": 0.08,
-        "hedge": 0.08, "both": 0.08, "empty": 0.05}  # fmt: skip
+PLAN = {"rate_limit": 0.05, "error": 0.04, "cut_json": 0.05, "down": 0.03, "refusal": 0.08, "filter": 0.08,
+        "length": 0.08, "hedge": 0.08, "both": 0.08, "empty": 0.05}  # fmt: skip
 EXPECTED = {"refusal": "refusal", "filter": "refusal", "length": "truncated", "hedge": "unparsed", "both": "ambiguous",
             "empty": "unparsed", "down": "infrastructure"}  # fmt: skip
 
@@ -80,7 +81,9 @@ def settings(data, base_url, **changes):
 def outcomes_of(log):
     """Sample id -> outcome, and the log's samples."""
     samples = log.samples
-    return {s.id: "infrastructure" if s.error else next(iter(s.scores.values())).metadata["outcome"] for s in samples}, samples
+    return {
+        s.id: "infrastructure" if s.error else next(iter(s.scores.values())).metadata["outcome"] for s in samples
+    }, samples
 
 
 def read(done, number=0):
@@ -95,7 +98,7 @@ def server_key(sample, folder):
 
 
 def test_every_question_ends_in_one_typed_outcome(serve, pictures, tmp_path):
-    """429, 500 and cut JSON are survived; refusals, filters, cut-off and odd answers are typed; a dead server is no answer.
+    """429, 500 and cut JSON are survived; refusals, filters, cut-off answers are typed; a dead server is no answer.
 
     The server's log and ours agree question by question, resuming asks only what failed, and no model sees a file name.
     """
@@ -156,8 +159,8 @@ def test_kill_9_and_resume_asks_nothing_twice(serve, pictures, tmp_path):
     server, url = serve({}, latency_s=0.3)
     asked = settings(pictures, url, connections=2)
     script = (
-        "import sys\nfrom defake.bench.running import Settings, run_bench\n"
-        f"run_bench(Settings(**{dict(tasks=('fakeclass',), model=MODEL, data=str(pictures), base_url=url, connections=2, display='none', max_retries=2, attempt_timeout_s=60)!r}), {str(tmp_path / 'run')!r})"
+        "from defake.bench.running import Settings, run_bench\n"
+        f"run_bench(Settings(**{dataclasses.asdict(asked)!r}), {str(tmp_path / 'run')!r})"
     )
     child = subprocess.Popen([sys.executable, "-c", script], env={**os.environ}, cwd=Path(__file__).parents[1])
     journal = tmp_path / "run" / "journal.jsonl"
@@ -213,10 +216,14 @@ def test_inspect_finds_the_tasks_by_entry_point(pictures, tmp_path):
     (site / "defake-0.1.0.dist-info").mkdir(parents=True)
     (site / "defake").symlink_to(Path(__file__).parents[1] / "src" / "defake")
     (site / "defake-0.1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: defake\nVersion: 0.1.0\n")
-    (site / "defake-0.1.0.dist-info" / "entry_points.txt").write_text("[inspect_ai]\ndefake = defake.bench.registration\n")
+    (site / "defake-0.1.0.dist-info" / "entry_points.txt").write_text(
+        "[inspect_ai]\ndefake = defake.bench.registration\n"
+    )
     command = [sys.executable, "-m", "inspect_ai", "eval", "defake/fakeclass", "--model", "defake-scripted/statistics",
                "-T", f"data={pictures}", "-T", "pairs=true", "--display", "none", "--log-dir", str(tmp_path / "logs")]  # fmt: skip
-    ran = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True, timeout=240)
+    ran = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True, timeout=240
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     [path] = (tmp_path / "logs").glob("*.eval")
     log = inspect_log.read_eval_log(str(path))
@@ -229,8 +236,8 @@ def test_the_demo_set_runs_all_four_abilities(tmp_path):
     from defake.bench import running
 
     data = Path(running.__file__).parent / "demo_set"
-    asked = running.Settings(("faultfinding", "inference", "fakeqa"), "defake-scripted/statistics", str(data), prompts="fixed",
-                             reals=True, display="none", logprobs=0, limit=2)  # fmt: skip
+    asked = running.Settings(("faultfinding", "inference", "fakeqa"), "defake-scripted/statistics", str(data),
+                             prompts="fixed", reals=True, display="none", logprobs=0, limit=2)  # fmt: skip
     done = running.run_bench(asked, tmp_path / "run")
     assert len(done.logs) == 3
     for number in range(3):

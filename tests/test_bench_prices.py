@@ -51,7 +51,14 @@ def test_a_users_table_is_read_in_both_forms(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["nonsense", "models = 3", "[models.m]\ninput = 1", '[models.m]\ninput = "x"\noutput = 1', "[models.m]\ninput = -1\noutput = 1"]
+    "text",
+    [
+        "nonsense",
+        "models = 3",
+        "[models.m]\ninput = 1",
+        '[models.m]\ninput = "x"\noutput = 1',
+        "[models.m]\ninput = -1\noutput = 1",
+    ],
 )
 def test_a_bad_table_is_refused(tmp_path, text):
     """A table that cannot be read stops before anything is asked."""

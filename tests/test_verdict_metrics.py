@@ -104,4 +104,6 @@ def test_the_published_overall_is_paper_mode(shared):
         verdicts = [F] * hits + [None] * (3000 - hits) + [R] * right + [None] * (3000 - right)
         outcomes = [OK if v else NO for v in verdicts]
         got = verdict_figures(labels, outcomes, verdicts)
-        assert 100 * got["accuracy_paper"] == pytest.approx((float(values["fake"]) + float(values["real"])) / 2, abs=0.04)
+        assert 100 * got["accuracy_paper"] == pytest.approx(
+            (float(values["fake"]) + float(values["real"])) / 2, abs=0.04
+        )

@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(bench_app)
 
 
-def run(  # noqa: PLR0917 - Typer makes options of parameters
+def run(
     model: Annotated[str, typer.Option(help="An Inspect model: openai/gpt-4o, openai-api/…, defake/default, …")],
     data: Annotated[str, typer.Option(help="FakeBench's folder, an annotated set, or any manifest or image folder.")],
     task: Annotated[list[str], typer.Option(help=f"{', '.join(ABILITIES)} or all; may be repeated.")] = ["fakeclass"],  # noqa: B006 - Typer reads it
