@@ -93,7 +93,7 @@ def test_flips_by_hand():
 @pytest.mark.shared
 def test_the_published_overall_is_paper_mode(shared):
     """With equally many fakes and photographs, paper-mode accuracy is the paper's (Fake + Real) / 2 in its own rows."""
-    rows = list(csv.DictReader((shared / "published" / "fakebench_detection.csv").open()))
+    rows = list(csv.DictReader((shared / "published" / "fakebench_detection.csv").read_text().splitlines()))
     assert rows
     for row in rows:
         values = {k.lower(): v for k, v in row.items()}
@@ -104,4 +104,6 @@ def test_the_published_overall_is_paper_mode(shared):
         verdicts = [F] * hits + [None] * (3000 - hits) + [R] * right + [None] * (3000 - right)
         outcomes = [OK if v else NO for v in verdicts]
         got = verdict_figures(labels, outcomes, verdicts)
-        assert 100 * got["accuracy_paper"] == pytest.approx((float(values["fake"]) + float(values["real"])) / 2, abs=0.04)
+        assert 100 * got["accuracy_paper"] == pytest.approx(
+            (float(values["fake"]) + float(values["real"])) / 2, abs=0.04
+        )

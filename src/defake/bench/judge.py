@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 DEFAULT_ROUNDS = 5
 """Source: Q-Bench's five rounds; the number FakeBench used is not public."""
 
+MAX_TOKENS = 300
+"""One sentence and a digit; what is longer is no reply by the schema. Source: ours."""
+
 SCHEMA = ResponseSchema(
     name="judgement",
     json_schema=JSONSchema(
@@ -111,7 +114,7 @@ async def _ask(judge: Model, prompt: str, number: int) -> Judgement:
     try:
         output = await judge.generate(
             prompt,
-            config=GenerateConfig(response_schema=SCHEMA),
+            config=GenerateConfig(response_schema=SCHEMA, max_tokens=MAX_TOKENS),
             # One entry a round: rounds are repeated draws, not one draw counted five times.
             cache=CachePolicy(expiry=None, per_epoch=False, scopes={"judge-round": str(number)}),
         )

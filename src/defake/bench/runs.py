@@ -92,7 +92,8 @@ def log_files(path: Path) -> list[Path]:
     """The Inspect logs at a path: the file itself, or those of a folder or its `logs/`, sorted."""
     if path.is_file():
         return [path]
-    folder = path / "logs" if (path / "logs").is_dir() else path
+    # A run folder keeps its logs in one place; its other JSON files are none.
+    folder = path / "logs" if (path / "logs").is_dir() or (path / "bench.json").is_file() else path
     files = [f for f in folder.glob("*") if f.suffix == ".eval" or (f.suffix == ".json" and f.name != "logs.json")]
     return sorted(files)
 

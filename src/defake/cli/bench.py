@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(bench_app)
 
 
-def run(  # noqa: PLR0917 - Typer makes options of parameters
+def run(
     model: Annotated[str, typer.Option(help="An Inspect model: openai/gpt-4o, openai-api/…, defake/default, …")],
     data: Annotated[str, typer.Option(help="FakeBench's folder, an annotated set, or any manifest or image folder.")],
     task: Annotated[list[str], typer.Option(help=f"{', '.join(ABILITIES)} or all; may be repeated.")] = ["fakeclass"],  # noqa: B006 - Typer reads it
@@ -201,7 +201,7 @@ def _table(*columns: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=True, min_width=0 if number else 12)
     return table
