@@ -157,10 +157,12 @@ def _show(console: Console, found: Table) -> None:
     columns = narrow_columns(found)
     title = found.title.split(". ")[0]
     grid = Grid(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    # The values of one run speak for themselves; those of several carry the model's name.
+    alone = not found.ranked_by and len({line.model.rpartition(" | ")[0] for line in found.lines}) == 1
     ranked = any(line.rank is not None for line in found.lines)
     if ranked:
         grid.add_column("rank", justify="right", no_wrap=True)
-    grid.add_column("model", overflow="fold", min_width=12)
+    grid.add_column("value" if alone else "model", overflow="fold", min_width=12)
     for name in columns:
         grid.add_column(head(name, short=True), justify="right", no_wrap=True)
     if not found.ranked_by:
@@ -169,7 +171,10 @@ def _show(console: Console, found: Table) -> None:
         place = [] if not ranked else ["" if line.rank is None else str(line.rank)]
         last = [] if found.ranked_by else ["" if line.n is None else f"{line.n:,}"]
         style = "bold" if line.ours and found.ranked_by else None
-        grid.add_row(*place, line.model, *(cell(found, line, name) for name in columns), *last, style=style)
+        name = line.model if found.ranked_by else f"{line.group} ({line.model.rpartition(' | ')[0]})"
+        grid.add_row(
+            *place, line.group if alone else name, *(cell(found, line, name) for name in columns), *last, style=style
+        )
     console.print(grid)
     if any(line.misprinted & set(columns) for line in found.lines):
         console.print("* misprint, shown as printed", style="dim")
