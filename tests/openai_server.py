@@ -170,7 +170,8 @@ def answer(request, prompt, key, act):
 
 async def _run(options):
     plan = {"mild": MILD, "harsh": HARSH, "none": {}}[options.plan]
-    Server(plan, latency_s=options.latency, stall_s=options.stall, log_path=options.log)
+    server = Server(plan, latency_s=options.latency, stall_s=options.stall, log_path=options.log)
+    print(await server.start(options.port), flush=True)  # noqa: T201 - who starts it reads the port
     await asyncio.Event().wait()
 
 
