@@ -56,7 +56,13 @@ class Brightness(Detector):
 def brightness():
     """The scripted detector under its own name."""
     if "test-brightness" not in DETECTORS.names():
-        DETECTORS.add(Entry("test-brightness", f"{__name__}:Brightness", Card("scripted")))
+        DETECTORS.add(
+            Entry(
+                "test-brightness",
+                f"{__name__}:Brightness",
+                Card("scripted", score="mean brightness", licence="Apache-2.0"),
+            )
+        )
     sys.modules.setdefault(__name__, sys.modules[Brightness.__module__])
 
 

@@ -11,6 +11,7 @@ import pytest
 from odd_files import photo
 from PIL import Image
 
+SRC = Path(__file__).parents[1] / "src"
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 # Set-up of a machine, and what needs models from a hub; everything else is run as printed.
@@ -42,7 +43,7 @@ def commands():
 def test_a_command_runs_as_printed(command, folder):
     """Exit code 0, no traceback."""
     shell = f'defake() {{ "{sys.executable}" -m defake "$@"; }}; set -eo pipefail; {command}'
-    environment = {**os.environ, "COLUMNS": "80"}
+    environment = {**os.environ, "COLUMNS": "80", "PYTHONPATH": str(SRC)}
     done = subprocess.run(
         ["bash", "-c", shell], cwd=folder, capture_output=True, check=False, timeout=600, env=environment
     )
@@ -53,5 +54,7 @@ def test_a_command_runs_as_printed(command, folder):
 @pytest.mark.parametrize("code", [text for language, text in BLOCKS if language == "python"])
 def test_python_runs_as_printed(code, folder):
     """The example runs in a fresh interpreter."""
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, check=False, timeout=300)
+    environment = {**os.environ, "PYTHONPATH": str(SRC)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr.decode()[-2000:]

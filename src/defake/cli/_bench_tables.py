@@ -25,7 +25,7 @@ def add_commands(bench: typer.Typer) -> None:
     bench.command("judge")(judge)
 
 
-def table(  # noqa: PLR0917 - Typer's options
+def table(
     runs: Annotated[
         list[Path] | None, typer.Argument(help="Run folders or Inspect logs; none: the paper alone.")
     ] = None,
