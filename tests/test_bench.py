@@ -221,7 +221,8 @@ def test_inspect_finds_the_tasks_by_entry_point(pictures, tmp_path):
         "[inspect_ai]\ndefake = defake.bench.registration\n"
     )
     command = [sys.executable, "-m", "inspect_ai", "eval", "defake/fakeclass", "--model", "defake-scripted/statistics",
-               "-T", f"data={pictures}", "-T", "pairs=true", "--display", "none", "--log-dir", str(tmp_path / "logs")]  # fmt: skip
+               "-T", f"data={pictures}", "-T", "pairs=true", "--display", "none",
+               "--log-dir", str(tmp_path / "logs")]  # fmt: skip
     ran = subprocess.run(
         command, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True, timeout=240, check=False
     )
