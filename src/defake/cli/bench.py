@@ -132,7 +132,7 @@ def demo(
     first = running.Settings(("fakeclass",), f"defake/{detector}", data, pairs=True, display="none", connections=8)
     _report(running.run_bench(first, out / "detector"), out / "detector")
     told.print(
-        f"\n[bold]2.[/] Explanations: {SCRIPTED} answers. It is a script, not a model: five pixel statistics put\n"
+        f"\n[bold]2.[/] Explanations: {SCRIPTED} answers. It is a script, not a model: five pixel statistics put "
         "into set phrases, so that you see the whole path. Take its figures for nothing else."
     )
     second = running.Settings(
@@ -211,11 +211,12 @@ def _table(*columns: str) -> Table:
 _VERDICTS = {"n": "n", "answered": "cover", "accuracy_answered": "acc.a", "accuracy_paper": "acc.p",
              "fake_paper": "fake", "real_paper": "real", "d_prime": "d'", "criterion_c": "c", "auc": "AUC",
              "flip_rate": "flips"}  # fmt: skip
+_PERCENT = {*_VERDICTS} - {"n", "d_prime", "criterion_c", "auc"}
 _OPEN = {"n": "n", "bleu1": "BLEU-1", "bleu2": "BLEU-2", "rougeL": "ROUGE-L", "sim": "sim", "judge_avg": "judge",
          "clue_recall": "clues", "false_fault_rate": "false faults"}  # fmt: skip
 _LEGEND = (
-    "cover: share answered; acc.a: of the answered; acc.p, fake, real: a non-answer counts as wrong (paper); d', c: "
-    'sensitivity and leaning to "real"; flips: pairs with two verdicts'
+    "cover: % answered; acc.a: % right of the answered; acc.p, fake, real: a non-answer counts as wrong (paper); d', c: "
+    'sensitivity and leaning to "real"; flips: % of pairs with two verdicts'
 )
 
 
@@ -280,4 +281,7 @@ def _unasked(log: Any) -> int:
 def _shown(value: float | None, name: str) -> str:
     if value is None:
         return "-"
-    return f"{value:,.0f}" if name == "n" else f"{value:.3f}"
+    if name == "n":
+        return f"{value:,.0f}"
+    # Shares in percent, as the paper prints them; overlap metrics as fractions, likewise.
+    return f"{100 * value:.1f}" if name in _PERCENT else f"{value:.2f}" if name in _VERDICTS else f"{value:.3f}"
