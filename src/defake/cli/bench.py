@@ -215,7 +215,7 @@ _PERCENT = {*_VERDICTS} - {"n", "d_prime", "criterion_c", "auc"}
 _OPEN = {"n": "n", "bleu1": "BLEU-1", "bleu2": "BLEU-2", "rougeL": "ROUGE-L", "sim": "sim", "judge_avg": "judge",
          "clue_recall": "clues", "false_fault_rate": "false faults"}  # fmt: skip
 _LEGEND = (
-    "cover: % answered; acc.a: % right of the answered; acc.p, fake, real: a non-answer counts as wrong (paper); d', c: "
+    "cover: % answered; acc.a: % right of those; acc.p, fake, real: a non-answer counts as wrong (paper); d', c: "
     'sensitivity and leaning to "real"; flips: % of pairs with two verdicts'
 )
 
