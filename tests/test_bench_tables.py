@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,6 +89,14 @@ def test_table_v_by_hand(run):
     assert ours.cells["proGAN"].value is None
     assert ours.cells["overall"].low < ours.cells["overall"].value < ours.cells["overall"].high
     assert any("1 of 12 questions met an infrastructure error" in note for note in table.notes)
+
+
+def test_a_run_on_other_images_says_so(run):
+    """Beside the published rows, a run on a set that is not FakeBench, or on a part of it, is marked."""
+    own = replace(run, datasets=("holiday pictures",))
+    part = replace(run, datasets=("FakeBench",))
+    assert any("of holiday pictures, not FakeBench" in note for note in paper_table("fakeclass", [own]).notes)
+    assert any("of FakeBench's 6,000 images" in note for note in paper_table("fakeclass", [part]).notes)
 
 
 def test_published_rows_are_printed_as_they_are(run):

@@ -45,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """All answers of one model; `problems` names logs and samples that could not be used."""
+    """All answers of one model on `datasets`; `problems` names logs and samples that could not be used."""
 
     model: str
     rows: tuple[Row, ...]
@@ -53,6 +53,7 @@ class Run:
     signatures: Mapping[str, str] = field(default_factory=dict)
     logs: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
 
     def of(self, task: str) -> list[Row]:
         """The rows of one task."""
@@ -152,7 +153,8 @@ def _run(model: str, logs: Sequence[tuple[Path, Any]], problems: Sequence[str]) 
             if notes.get("similarity"):
                 signatures["sim"] = notes["similarity"]
     files = tuple(str(file) for file, _ in logs)
-    return Run(model, tuple(rows.values()), judge, signatures, files, tuple(told))
+    datasets = tuple(sorted({str(log.eval.dataset.name) for _, log in logs}))
+    return Run(model, tuple(rows.values()), judge, signatures, files, tuple(told), datasets)
 
 
 def _notes(sample: Any) -> dict[str, Any]:

@@ -78,9 +78,9 @@ def paper_table(task: str, runs: Sequence[Run], *, published: bool = True) -> Ta
     lines = _ranked([*theirs, *ours], "overall")
     notes = [str(found) for found in misprints(name)] if published else []
     notes = [f"misprint, kept as printed: {note}" for note in notes]
+    notes = [*_notes_on_runs(task, runs), *notes]
     if not detection:
         notes += _open_notes(task, runs)
-    notes += _notes_on_runs(task, runs)
     return Table(name, TABLES[name].title, columns, tuple(lines), detection, "overall", tuple(notes))
 
 
@@ -298,8 +298,26 @@ def _notes_on_runs(task: str, runs: Sequence[Run]) -> list[str]:
     notes = []
     for run in runs:
         rows = run.of(task)
+        notes += _note_on_data(run, rows)
         lost = len(rows) - len(asked(rows))
         if lost:
             notes.append(f"{run.model}: {lost} of {len(rows)} questions met an infrastructure error and are not scored")
         notes += [f"{run.model}: {problem}" for problem in run.problems]
     return notes
+
+
+def _note_on_data(run: Run, rows: Sequence[Row]) -> list[str]:
+    """A warning where ours stand beside published rows without having seen the same images."""
+    others = [name for name in run.datasets if name != "FakeBench"]
+    images = len({row.image for row in rows})
+    if others and rows:
+        names = ", ".join(others)
+        return [
+            f"{run.model}: {images} images of {names}, not FakeBench; beside the published rows for orientation only"
+        ]
+    whole = 6000 if rows and rows[0].task == "fakeclass" else 3000
+    if run.datasets and rows and images < whole:
+        return [
+            f"{run.model}: {images} of FakeBench's {whole:,} images; beside the published rows for orientation only"
+        ]
+    return []
