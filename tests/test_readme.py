@@ -27,6 +27,11 @@ def folder(tmp_path_factory):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(photo(rng)).save(path)
+    rows = ["path,label,generator,source,split"]
+    for number in range(12):
+        Image.fromarray(photo(rng)).save(folder / f"{number}.png")
+        rows.append(f"{number}.png,{'fake,sd' if number % 2 else 'real,'},s{number % 3},test")
+    (folder / "manifest.csv").write_text("\n".join(rows))
     return folder
 
 
