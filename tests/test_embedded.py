@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from defake.detectors.default import EmbeddedDetector
-from defake.detectors.tiles import TILE_PX, global_view, native_tiles
+from defake.detectors.tiles import TILE_PX, native_tiles, reduced_tiles
 from defake.errors import WeightsMismatch
 from defake.metrics.calibration import probability_of
 
@@ -41,9 +41,11 @@ def folder(tmp_path):
 
     recipe = {
         "sha256": hashlib.sha256(content).hexdigest(),
-        "max_tiles": 4,
-        "tile_weight": 2.0,
-        "global_weight": 1.0,
+        "tile_px": TILE_PX,
+        "native_tiles": 3,
+        "reduced_tiles": 2,
+        "native_weight": 2.0,
+        "reduced_weight": 1.0,
         "bias": 0.25,
         "calibration": {"slope": 0.5, "intercept": 0.1, "real_below": 0.4, "fake_above": 0.6},
     }
@@ -54,28 +56,50 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("shape", [(300, 500), (100, 60), (224, 224), (1000, 90), (12, 4000)])
 def test_the_score_is_the_stated_function_of_its_parts(folder, shape):
-    """sigmoid(0.5 * (2 * mean(tiles) + global + 0.25) + 0.1), from the model's own logits."""
+    """sigmoid(0.5 * (2 * mean(native) + mean(reduced) + 0.25) + 0.1), from the model's own logits."""
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     detector = EmbeddedDetector("tiny", folder)
     (found,) = detector.examine([image])
-    tiles = [2 * view.pixels.mean() / 255 - 1 for view in native_tiles(image, 4)]
-    whole = 2 * global_view(image).pixels.mean() / 255 - 1
-    expected = probability_of(0.5 * (2 * np.mean(tiles) + whole + 0.25) + 0.1)
+    native = [2 * view.pixels.mean() / 255 - 1 for view in native_tiles(image, 3)]
+    reduced = [2 * view.pixels.mean() / 255 - 1 for view in reduced_tiles(image, 2)]
+    expected = probability_of(0.5 * (2 * np.mean(native) + np.mean(reduced) + 0.25) + 0.1)
     assert found.fake_score == pytest.approx(float(expected), abs=1e-5)
-    assert len(found.tiles) == len(tiles) <= 4
+    assert len(found.tiles) == len(native) + len(reduced) <= 5
 
 
-def test_tiles_lie_inside_the_image_and_do_not_overlap():
-    """Every rectangle is inside; no two share a pixel."""
-    for height, width in [(300, 500), (100, 60), (224, 224), (1000, 900), (12, 4000), (225, 449)]:
-        image = np.zeros((height, width, 3), np.uint8)
-        seen = np.zeros((height, width), int)
-        for view in native_tiles(image, 99):
-            assert view.x + view.width <= width
-            assert view.y + view.height <= height
+@pytest.mark.parametrize("shape", [(300, 500), (100, 60), (160, 160), (1000, 900), (12, 4000), (161, 449), (1, 1)])
+def test_tiles_lie_inside_the_image(shape):
+    """Every rectangle is inside the original; every view has the model's size; no rectangle comes twice."""
+    image = np.zeros((*shape, 3), np.uint8)
+    for cut in (native_tiles, reduced_tiles):
+        views = cut(image, 3)
+        for view in views:
+            assert view.x + view.width <= shape[1]
+            assert view.y + view.height <= shape[0]
             assert view.pixels.shape == (TILE_PX, TILE_PX, 3)
-            seen[view.y : view.y + view.height, view.x : view.x + view.width] += 1
-        assert seen.max() == 1
+        assert len({(view.x, view.y) for view in views}) == len(views)
+        assert cut(image, 0) == []
+
+
+def test_a_native_tile_is_the_images_own_pixels():
+    """No resampling touches a native tile; an image smaller than a tile is repeated."""
+    image = np.random.default_rng(3).integers(0, 256, (400, 500, 3), dtype=np.uint8)
+    for view in native_tiles(image, 2):
+        assert (view.pixels == image[view.y : view.y + TILE_PX, view.x : view.x + TILE_PX]).all()
+    (small,) = native_tiles(image[:50, :70], 1)
+    assert (small.pixels[:50, :70] == small.pixels[50:100, 70:140]).all()
+
+
+def test_a_reduced_copy_shows_the_same_reduced_tiles():
+    """Shrunk to 512 px, a picture gives the same reduced tiles as the original."""
+    ramp = np.linspace(0, 255, 2048)
+    image = np.stack([np.add.outer(ramp[:1024], ramp) / 2] * 3, 2).astype(np.uint8)
+    from PIL import Image
+
+    copy = np.asarray(Image.fromarray(image).resize((512, 256), Image.Resampling.LANCZOS))
+    for ours, theirs in zip(reduced_tiles(image, 2), reduced_tiles(copy, 2), strict=True):
+        assert np.abs(ours.pixels.astype(int) - theirs.pixels).max() <= 2
+        assert (ours.x, ours.width) == (theirs.x * 4, theirs.width * 4)
 
 
 def test_batch_mates_change_nothing(folder):

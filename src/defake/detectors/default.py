@@ -1,4 +1,4 @@
-"""The detector that ships in the package: ONNX on native tiles and a global view."""
+"""The detectors that ship in the package: ONNX on tiles of the image as it is and of the image reduced."""
 
 from __future__ import annotations
 
@@ -15,23 +15,28 @@ from defake.metrics.calibration import Calibration
 from defake.records import Reason, TileScore
 
 from .base import RGB, Detector, Examination
-from .tiles import View, global_view, native_tiles
+from .tiles import View, native_tiles, reduced_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How an image becomes a score: `logit = tile_weight * mean(tile logits) + global_weight * global logit + bias`."""
+    """How an image becomes a score.
 
-    max_tiles: int
-    tile_weight: float
-    global_weight: float
+    `logit = native_weight * mean(native logits) + reduced_weight * mean(reduced logits) + bias`, then the calibration.
+    """
+
+    tile_px: int
+    native_tiles: int
+    reduced_tiles: int
+    native_weight: float
+    reduced_weight: float
     bias: float
     sha256: str
     calibration: Calibration
@@ -45,9 +50,11 @@ class Recipe:
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
             return cls(
-                max_tiles=int(fields["max_tiles"]),
-                tile_weight=float(fields["tile_weight"]),
-                global_weight=float(fields["global_weight"]),
+                tile_px=int(fields["tile_px"]),
+                native_tiles=int(fields["native_tiles"]),
+                reduced_tiles=int(fields["reduced_tiles"]),
+                native_weight=float(fields["native_weight"]),
+                reduced_weight=float(fields["reduced_weight"]),
                 bias=float(fields["bias"]),
                 sha256=str(fields["sha256"]),
                 calibration=Calibration(**fields["calibration"]),
@@ -97,30 +104,37 @@ class EmbeddedDetector(Detector):
 
     def _examine(self, image: RGB) -> Examination:
         recipe = self.recipe
-        tiles = native_tiles(image, recipe.max_tiles)
-        whole = [global_view(image)] if recipe.global_weight else []
-        logits = self.logits_of([*tiles, *whole])
-        logit = recipe.tile_weight * float(logits[: len(tiles)].mean()) + recipe.bias
-        if whole:
-            logit += recipe.global_weight * float(logits[-1])
-        # A part's own score: what the image's score would be if every part looked like it.
-        scores = self.calibration.score((recipe.tile_weight + recipe.global_weight) * logits + recipe.bias)
-        parts = tuple(
-            TileScore(tile.x, tile.y, tile.width, tile.height, float(score))
-            for tile, score in zip(tiles, scores[: len(tiles)], strict=True)
+        native = native_tiles(image, recipe.native_tiles, recipe.tile_px)
+        reduced = reduced_tiles(image, recipe.reduced_tiles, recipe.tile_px)
+        logits = self.logits_of([*native, *reduced])
+        logit = recipe.bias
+        means = {}
+        for kind, weight, part in (
+            ("native_tiles", recipe.native_weight, logits[: len(native)]),
+            ("reduced_tiles", recipe.reduced_weight, logits[len(native) :]),
+        ):
+            if len(part):
+                means[kind] = float(self._as_if_whole(part.mean()))
+                logit += weight * float(part.mean())
+        tiles = tuple(
+            TileScore(view.x, view.y, view.width, view.height, float(score))
+            for view, score in zip([*native, *reduced], self._as_if_whole(logits), strict=True)
         )
-        return Examination(
-            float(self.calibration.score(logit)), _reasons(parts, float(scores[-1]) if whole else None), parts
+        return Examination(float(self.calibration.score(logit)), _reasons(means), tiles)
+
+    def _as_if_whole(self, logits: ArrayLike) -> NDArray[np.float64]:
+        """The scores of an image all of whose tiles had this logit."""
+        both = (self.recipe.native_weight if self.recipe.native_tiles else 0.0) + (
+            self.recipe.reduced_weight if self.recipe.reduced_tiles else 0.0
         )
+        return self.calibration.score(both * np.asarray(logits, dtype=np.float64) + self.recipe.bias)
 
 
-def _reasons(tiles: tuple[TileScore, ...], whole: float | None) -> tuple[Reason, ...]:
-    found = []
-    if whole is not None:
-        found.append(Reason("global_view", f"whole image {whole:.2f}", whole))
-    if tiles:
-        mean = sum(tile.fake_score for tile in tiles) / len(tiles)
-        found.append(Reason("native_tiles", f"detail, {len(tiles)} tile{'s' * (len(tiles) > 1)}: {mean:.2f}", mean))
+_WORDS = {"native_tiles": "detail at native resolution", "reduced_tiles": "the image reduced to 512 px"}
+
+
+def _reasons(means: dict[str, float]) -> tuple[Reason, ...]:
+    found = [Reason(kind, f"{_WORDS[kind]}, mean of its tiles: {mean:.2f}", mean) for kind, mean in means.items()]
     # The part that departs most from "cannot tell" is the strongest ground.
     return tuple(sorted(found, key=lambda reason: -abs(reason.value - 0.5)))
 

@@ -1,0 +1,155 @@
+"""The labelled crops: the manifest, which of them are learnt from, and the views they are seen through."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from defake.detectors.tiles import TILE_PX, native_tiles
+from defake.errors import BadDataset
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+# Collections that hold both classes in one format; what a model does here it does without help from the format.
+MATCHED = ("laboratoriet_game", "ml72_playground", "gduteaud_autodetect", "dexer1_40", "avt_ai_images")
+# Crops taken of a collection and class: many collections rather than many crops of one. Source: ours.
+MOST_PER_SOURCE, EXCEPTIONS = 170, {"imagenet_sample": 250, **dict.fromkeys(MATCHED, 1000)}
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """One labelled crop; `origin_side_px` is the longest side of the image it was cut from."""
+
+    index: int
+    path: Path
+    is_fake: bool
+    generator: str
+    source: str
+    origin_side_px: int
+
+    def open(self) -> Image.Image:
+        """The crop's pixels, RGB."""
+        with Image.open(self.path) as image:
+            return image.convert("RGB")
+
+
+def read_crops(manifest: Path) -> list[Crop]:
+    """The crops of a manifest with the columns path, label, generator, source, origin_width, origin_height.
+
+    Raises: BadDataset if the file or a column is missing, or a label is unknown.
+    """
+    try:
+        with manifest.open(newline="", encoding="utf-8") as file:
+            return [_crop(i, row, manifest.parent) for i, row in enumerate(csv.DictReader(file))]
+    except (OSError, KeyError, ValueError) as error:
+        raise BadDataset(f"cannot read the manifest {manifest}: {type(error).__name__} {error}") from error
+
+
+def _crop(index: int, row: dict[str, str], folder: Path) -> Crop:
+    if row["label"] not in ("fake", "real"):
+        raise ValueError(f"label {row['label']!r}; expected 'fake' or 'real'")
+    side = max(int(row["origin_width"] or 0), int(row["origin_height"] or 0))
+    return Crop(index, folder / row["path"], row["label"] == "fake", row["generator"], row["source"], side)
+
+
+def chosen(crops: Sequence[Crop]) -> list[Crop]:
+    """The crops that are learnt from: at most `MOST_PER_SOURCE` of a collection and class, drawn with seed 0.
+
+    Raises: BadDataset unless both classes are there.
+    """
+    groups: dict[tuple[str, bool], list[Crop]] = defaultdict(list)
+    for crop in crops:
+        groups[crop.source, crop.is_fake].append(crop)
+    if len({is_fake for _, is_fake in groups}) < 2:
+        raise BadDataset("training needs photographs and generated images, but the manifest holds one class")
+    rng, found = np.random.default_rng(0), []
+    for (source, _), members in groups.items():
+        if source in MATCHED:
+            found += members
+        else:
+            order = rng.permutation(len(members))[: EXCEPTIONS.get(source, MOST_PER_SOURCE)]
+            found += [members[i] for i in order]
+    return found
+
+
+def balanced(crops: Sequence[Crop]) -> NDArray[np.float64]:
+    """The weight of each crop `(n,)`: classes equal, a collection counts by the root of its size; sum 1."""
+    sizes = Counter((crop.source, crop.is_fake) for crop in crops)
+    weight = np.array([sizes[crop.source, crop.is_fake] ** -0.5 for crop in crops])
+    fake = np.array([crop.is_fake for crop in crops])
+    for members in (fake, ~fake):
+        weight[members] /= 2 * weight[members].sum()
+    return weight
+
+
+def encode(image: Image.Image, quality: int) -> Image.Image:
+    """The image after a JPEG round trip, chroma halved."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality, subsampling=2)
+    buffer.seek(0)
+    with Image.open(buffer) as again:
+        return again.convert("RGB")
+
+
+def rescale(image: Image.Image, scale: float) -> Image.Image:
+    """The image resized by a factor (Lanczos), at least 8 px a side."""
+    if abs(scale - 1) < 1e-3:
+        return image
+    size = (max(8, round(image.width * scale)), max(8, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def centre(image: Image.Image, tile_px: int = TILE_PX) -> NDArray[np.uint8]:
+    """The middle tile at native resolution."""
+    return native_tiles(np.asarray(image), 1, tile_px)[0].pixels
+
+
+def rescaled_view(crop: Crop, tile_px: int = TILE_PX) -> NDArray[np.uint8]:
+    """The middle tile after a random shrinking, log-uniform down to one tile; the same for a crop each time.
+
+    The scale is drawn alike for both classes. Shrinking each crop as its original would be shrunk looks natural and
+    raises every held-out figure, but originals of the classes differ in size: the probe then learns to call what was
+    shrunk, and what was never compressed, generated (docs/experiments.md).
+    """
+    rng, image = np.random.default_rng([6, crop.index]), crop.open()
+    lowest = min(1.0, tile_px / min(image.size))
+    return centre(rescale(image, float(np.exp(rng.uniform(np.log(lowest), 0)))), tile_px)
+
+
+def encoded_view(crop: Crop, tile_px: int = TILE_PX) -> NDArray[np.uint8]:
+    """The middle tile after a random shrinking and a JPEG of quality 35 to 75; the same for a crop each time."""
+    rng, image = np.random.default_rng([5, crop.index]), crop.open()
+    lowest = min(1.0, tile_px / min(image.size))
+    scale = float(np.exp(rng.uniform(np.log(lowest), 0))) if rng.random() < 0.7 else 1.0
+    return centre(encode(rescale(image, scale), int(rng.integers(35, 76))), tile_px)
+
+
+# Name -> longest side of the whole image and JPEG quality; "as stored" is only reduced, as the detector does itself.
+AS_STORED = "as stored"
+DEGRADATIONS: dict[str, tuple[int, int | None]] = {
+    AS_STORED: (512, None),
+    "512 px, JPEG 60": (512, 60),
+    "384 px, JPEG 40": (384, 40),
+}
+
+
+def seen_view(crop: Crop, degradation: str, tile_px: int = TILE_PX) -> NDArray[np.uint8]:
+    """The middle tile of what the detector would see of the image the crop is of, at the scale it would see it.
+
+    A crop is not shrunk below one tile: the rest of the original, which would fill the tile, is not there.
+    """
+    side, quality = DEGRADATIONS[degradation]
+    image = crop.open()
+    scale = min(1.0, max(side / max(crop.origin_side_px, 1), tile_px / min(image.size)))
+    image = rescale(image, scale)
+    return centre(image if quality is None else encode(image, quality), tile_px)

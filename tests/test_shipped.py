@@ -1,0 +1,55 @@
+"""The weights in the package: that they are the ones described, and that they score as they did when they were made."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from defake import load_detector
+from defake.detectors.default import WEIGHTS
+
+# Scores of the pictures below on the machine that made the weights.
+REFERENCE = {"default": [0.8919, 0.7728, 0.8786, 0.8688], "fast": [0.9794, 0.8421, 0.7118, 0.7743]}
+NAMES = sorted(REFERENCE)
+
+
+def picture(seed):
+    """A smooth random colour field with a texture, no photograph: (400 + 100 * seed, 640, 3)."""
+    rng = np.random.default_rng(seed)
+    height, width = 400 + 100 * seed, 640
+    y, x = np.mgrid[0:height, 0:width] / 100
+    waves = [np.sin(a * x + b * y + c) for a, b, c in rng.uniform(0.5, 4, (3, 3))]
+    field = 128 + 80 * np.stack(waves, 2) + rng.normal(0, 4 * seed, (height, width, 3))
+    return np.clip(field, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def detector(request):
+    """Each shipped detector."""
+    return load_detector(request.param)
+
+
+def test_scores_are_those_of_the_day(detector):
+    """Within 0.02 of the stored scores: another processor rounds otherwise, another decoder or graph does not pass."""
+    scores = detector.score([picture(seed) for seed in range(4)])
+    assert scores == pytest.approx(REFERENCE[detector.name], abs=0.02)
+
+
+def test_no_batch_mate_changes_a_score(detector):
+    """Alone or among others, the last bit is the same."""
+    pictures = [picture(seed) for seed in range(3)]
+    assert detector.score(pictures).tolist() == [float(detector.score([p])[0]) for p in pictures]
+
+
+def test_the_file_is_the_one_in_the_record(detector):
+    """The ONNX file's SHA-256 stands in the JSON beside it, with the figures of the card."""
+    record = json.loads((WEIGHTS / f"{detector.name}.json").read_text())
+    assert hashlib.sha256((WEIGHTS / f"{detector.name}.onnx").read_bytes()).hexdigest() == record["sha256"]
+    assert detector.weights_hash() == record["sha256"]
+    assert 0.5 < record["degradations"]["as stored"]["auc"] < 1
+
+
+def test_both_files_stay_small():
+    """Together at most 64 MB."""
+    assert sum((WEIGHTS / f"{name}.onnx").stat().st_size for name in NAMES) <= 64_000_000

@@ -1,0 +1,206 @@
+"""Training of the embedded detectors, on random crops and a random tower small enough for a test."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+import torch
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from defake.cli import app
+from defake.detectors.default import EmbeddedDetector
+from defake.detectors.tiles import View
+from defake.errors import BadDataset, WeightsMismatch
+from defake.training.embedded import ship
+from defake.training.embedded.crops import (
+    MATCHED,
+    Crop,
+    balanced,
+    chosen,
+    encode,
+    encoded_view,
+    read_crops,
+    rescaled_view,
+    seen_view,
+)
+from defake.training.embedded.graph import GROUP, quantise
+from defake.training.embedded.heldout import auc, calibrate, interval
+from defake.training.embedded.probe import Plan, fit_probe, logits_of
+from defake.training.embedded.tower import Tower
+
+RNG = np.random.default_rng(0)
+CALIBRATION = {"calibration": {"slope": 1.0, "intercept": 0.0, "real_below": 0.4, "fake_above": 0.6}}
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """A folder like CLIP ViT-B/16's with two random blocks."""
+    torch.manual_seed(0)
+    state = {
+        "embeddings.class_embedding": torch.randn(768) * 0.1,
+        "embeddings.patch_embedding.weight": torch.randn(768, 3, 16, 16) * 0.02,
+        "embeddings.position_embedding.weight": torch.randn(197, 768) * 0.1,
+        **_norm("pre_layrnorm"),
+    }
+    for i in range(2):
+        p = f"encoder.layers.{i}."
+        state |= _norm(f"{p}layer_norm1") | _norm(f"{p}layer_norm2")
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            state |= _linear(f"{p}self_attn.{name}", 768, 768)
+        state |= _linear(f"{p}mlp.fc1", 3072, 768) | _linear(f"{p}mlp.fc2", 768, 3072)
+    folder = tmp_path_factory.mktemp("clip")
+    save_file({f"vision_model.{name}": value for name, value in state.items()}, folder / "model.safetensors")
+    return folder
+
+
+def _norm(name):
+    return {f"{name}.weight": torch.ones(768), f"{name}.bias": torch.zeros(768)}
+
+
+def _linear(name, rows, columns):
+    return {f"{name}.weight": torch.randn(rows, columns) * columns**-0.5, f"{name}.bias": torch.zeros(rows)}
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    """Crops whose fakes are striped; half the collections hold both classes."""
+    folder = tmp_path_factory.mktemp("crops")
+    rows = ["path,label,generator,source,origin_width,origin_height"]
+    for source in (*MATCHED, "photos", "fakes"):
+        for i in range(4):
+            is_fake = source == "fakes" or (source != "photos" and i % 2 == 0)
+            pixels = RNG.integers(0, 256, (240, 250, 3), dtype=np.uint8)
+            if is_fake:
+                pixels[::4] = 0
+            name = f"{source}{i}.png"
+            Image.fromarray(pixels).save(folder / name)
+            rows.append(f"{name},{'fake' if is_fake else 'real'},{'striper' if is_fake else ''},{source},800,600")
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    return folder / "manifest.csv"
+
+
+@pytest.mark.parametrize(("tile_px", "bits"), [(224, 8), (160, 6)])
+def test_the_onnx_file_gives_the_logits_of_the_probe(clip, tmp_path, tile_px, bits):
+    """Torch in bfloat16 and ONNX in float32 agree up to rounding, for 8 and for 6 bits, for large and small tiles."""
+    plan = Plan("tiny", (1, 2), tile_px, decay=0.1, bits=bits, native_tiles=0, reduced_tiles=1)
+    tower = Tower(clip, 2)
+    views = [RNG.integers(0, 256, (tile_px, tile_px, 3), dtype=np.uint8) // (1 + i % 3) for i in range(12)]
+    features = tower(torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2), plan.taps).flatten(1).numpy()
+    probe = fit_probe(features, np.arange(12) % 2 == 0, np.full(12, 1 / 12), plan)
+    ship.write_weights(tower, probe, plan, CALIBRATION, tmp_path)
+    ours = EmbeddedDetector("tiny", tmp_path).logits_of([View(0, 0, tile_px, tile_px, view) for view in views])
+    theirs = logits_of(probe, features)
+    assert np.abs(ours - theirs).max() < 0.1 * np.ptp(theirs)
+    assert np.corrcoef(ours, theirs)[0, 1] > 0.99
+
+
+def test_the_command_writes_what_ships(clip, manifest, tmp_path):
+    """`defake train default` measures held-out collections and writes two detectors; again, it reads its features."""
+    arguments = ["train", "default", str(manifest), "--clip", str(clip), "--out", str(tmp_path), "--quick"]
+    results = [CliRunner().invoke(app, arguments, catch_exceptions=False) for _ in range(2)]
+    assert [result.exit_code for result in results] == [0, 0]
+    assert "default  as stored" in results[0].output
+    assert "default, rescaled: 28 of 28 views" in results[0].output
+    assert "views" not in results[1].output
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert set(figures["fast"]["degradations"]["512 px, JPEG 60"]["collections"]) == set(MATCHED)
+    image = RNG.integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    for name in ("default", "fast"):
+        (score,) = EmbeddedDetector(name, tmp_path).score([image])
+        assert 0 <= score <= 1
+
+
+def test_without_clip_nothing_is_trained(tmp_path):
+    """An empty folder is named: no random tower takes CLIP's place."""
+    with pytest.raises(WeightsMismatch, match=r"expected model\.safetensors"):
+        Tower(tmp_path, 1)
+
+
+def test_eight_bits_lose_less_than_six():
+    """Relative error under 1 % at 8 bits and under 4 % at 6, whatever the scale of the matrix."""
+    for scale in (1e-3, 1.0, 30.0):
+        matrix = (RNG.standard_normal((256, 96)) * scale).astype(np.float32)
+        for bits, limit in ((8, 0.01), (6, 0.04)):
+            whole, scales = quantise(matrix, bits)
+            back = whole.reshape(-1, GROUP, 96) * scales[:, None].astype(np.float32)
+            assert np.linalg.norm(back.reshape(matrix.shape) - matrix) < limit * np.linalg.norm(matrix)
+
+
+def test_lower_quality_is_a_larger_error():
+    """The error of a JPEG round trip falls as its quality rises: the number is the quality, not another option."""
+    image = Image.fromarray(RNG.integers(0, 256, (128, 128, 3), dtype=np.uint8))
+    errors = [np.abs(np.asarray(encode(image, q), int) - np.asarray(image, int)).mean() for q in (20, 60, 95)]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_views_have_the_size_of_a_tile_and_repeat(tmp_path):
+    """Whatever the crop and the history, a view is one tile, the same each time."""
+    for size, side in (((40, 300), 300), ((448, 448), 4000), ((448, 448), 448)):
+        Image.fromarray(RNG.integers(0, 256, (*size, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+        crop = Crop(3, tmp_path / "a.png", is_fake=True, generator="g", source="s", origin_side_px=side)
+        for view in (encoded_view, rescaled_view, lambda c: seen_view(c, "384 px, JPEG 40")):
+            assert view(crop).shape == (224, 224, 3)
+            assert (view(crop) == view(crop)).all()
+
+
+def test_classes_and_collections_are_balanced(manifest):
+    """Half of the weight is fake; a collection four times as large weighs twice as much; all crops are chosen once."""
+    crops = chosen(read_crops(manifest))
+    weights = balanced(crops)
+    assert weights.sum() == pytest.approx(1)
+    assert weights[[crop.is_fake for crop in crops]].sum() == pytest.approx(0.5)
+    sums = {s: sum(w for w, c in zip(weights, crops, strict=True) if c.source == s) for s in ("photos", MATCHED[0])}
+    assert len({crop.path for crop in crops}) == len(crops) == 28
+    assert sums["photos"] > sums[MATCHED[0]] / 2
+
+
+def test_a_bad_manifest_is_named(tmp_path):
+    """A missing file, a missing column, an unknown label, one class alone: BadDataset."""
+    with pytest.raises(BadDataset, match="cannot read the manifest"):
+        read_crops(tmp_path / "none.csv")
+    (tmp_path / "m.csv").write_text("path,label\na.png,maybe\n")
+    with pytest.raises(BadDataset, match="maybe"):
+        read_crops(tmp_path / "m.csv")
+    with pytest.raises(BadDataset, match="one class"):
+        chosen([Crop(0, tmp_path, is_fake=True, generator="g", source="s", origin_side_px=1)])
+
+
+def test_auc_is_the_share_of_ordered_pairs():
+    """Against counting every pair; None without both classes."""
+    is_fake = RNG.random(60) < 0.4
+    logit = RNG.integers(0, 9, 60).astype(float)
+    pairs = [(f > r) + (f == r) / 2 for f in logit[is_fake] for r in logit[~is_fake]]
+    assert auc(is_fake, logit) == pytest.approx(np.mean(pairs))
+    assert auc(np.ones(3, bool), np.arange(3.0)) is None
+
+
+def test_the_band_lets_few_photographs_through(tmp_path):
+    """Of each collection but the one set aside few photographs reach `fake_above`; a shift moves the intercept only."""
+    crops = [Crop(i, tmp_path, i % 2 == 0, "g", f"s{i % 10}", 1) for i in range(4000)]
+    odd = [Crop(i, tmp_path, is_fake=False, generator="", source="odd", origin_side_px=1) for i in range(50)]
+    fake = np.array([crop.is_fake for crop in crops])
+    logit = np.concatenate([RNG.standard_normal(4000) + 1.5 * fake, np.full(50, 9.0)])
+    found = calibrate([*crops, *odd], logit)
+    score = 1 / (1 + np.exp(-(found["slope"] * logit + found["intercept"])))
+    assert 0.005 < (score[:4000][~fake] >= found["fake_above"]).mean() <= 0.08
+    assert found["real_below"] <= found["fake_above"]
+    moved = calibrate([*crops, *odd], logit + 3)
+    assert moved["slope"] == pytest.approx(found["slope"], abs=1e-4)
+    assert moved["fake_above"] == pytest.approx(found["fake_above"], abs=1e-4)
+
+
+def test_the_interval_holds_the_value():
+    """The percentile interval of a mean holds it and narrows with more images."""
+    values = RNG.standard_normal(400)
+    widths = []
+    for n in (50, 400):
+        low, high = interval(lambda i, n=n: float(values[:n][i].mean()), np.zeros(n), np.random.default_rng(0))
+        assert low < values[:n].mean() < high
+        widths.append(high - low)
+    assert widths[1] < widths[0]
