@@ -130,11 +130,11 @@ class EmbeddedDetector(Detector):
         return self.calibration.score(both * np.asarray(logits, dtype=np.float64) + self.recipe.bias)
 
 
-_WORDS = {"native_tiles": "detail at native resolution", "reduced_tiles": "the image reduced to 512 px"}
+_WORDS = {"native_tiles": "tiles at native size", "reduced_tiles": "tiles at 512 px"}
 
 
 def _reasons(means: dict[str, float]) -> tuple[Reason, ...]:
-    found = [Reason(kind, f"{_WORDS[kind]}, mean of its tiles: {mean:.2f}", mean) for kind, mean in means.items()]
+    found = [Reason(kind, f"{_WORDS[kind]}: {mean:.2f}", mean) for kind, mean in means.items()]
     # The part that departs most from "cannot tell" is the strongest ground.
     return tuple(sorted(found, key=lambda reason: -abs(reason.value - 0.5)))
 
