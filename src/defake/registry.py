@@ -110,7 +110,7 @@ DETECTORS = Registry(
             "default",
             "defake.detectors.default:EmbeddedDetector",
             Card(
-                summary="Embedded general detector: six blocks of CLIP ViT-B/16 on three tiles at 512 px.",
+                summary="Embedded general detector: six blocks of CLIP ViT-B/16 on two tiles at 512 px.",
                 paper="ours; intermediate features after RINE (arXiv 2402.19091)",
                 licence="Apache-2.0; initialised from OpenAI CLIP ViT-B/16 (MIT)",
                 weights="in the package",

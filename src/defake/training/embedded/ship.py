@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .graph import Probe
     from .tower import Tower
 
-DEFAULT = Plan("default", (4, 5, 6), tile_px=224, decay=0.03, bits=8, native_tiles=0, reduced_tiles=3)
+DEFAULT = Plan("default", (4, 5, 6), tile_px=224, decay=0.03, bits=8, native_tiles=0, reduced_tiles=2)
 FAST = Plan("fast", (2, 3), tile_px=160, decay=0.1, bits=6, native_tiles=0, reduced_tiles=1)
 # What the probe learns from, and the share of the loss each kind of view has. Source: ours, docs/experiments.md.
 SHARES = {"rescaled": 0.8, "encoded": 0.2}
