@@ -142,3 +142,20 @@ def test_no_band_where_none_is_needed():
         c.unsure_band([True], [0.5])
     with pytest.raises(BadConfig, match="error"):
         c.unsure_band(labels, [0.8, 0.9, 0.7, 0.1, 0.2, 0.3], 1.0)
+
+
+def test_risk_coverage_by_hand():
+    """Four images: the two surest come together, one of them is wrong; NaN is no image."""
+    covered, wrong = c.risk_coverage([1, 0, 0, 1, 1], [0.9, 0.9, 0.2, 0.4, np.nan], 0.5)
+    assert covered.tolist() == [0.5, 0.75, 1.0]
+    assert wrong == pytest.approx([0.5, 1 / 3, 0.5])
+    assert [len(x) for x in c.risk_coverage([], [], 0.5)] == [0, 0]
+
+
+def test_abstaining_helps_where_certainty_is_earned():
+    """Well separated scores: the surest half has fewer errors than all."""
+    fake = np.arange(2000) % 2 == 0
+    covered, wrong = c.risk_coverage(
+        fake, c.probability_of(np.random.default_rng(0).normal(np.where(fake, 1.0, -1.0), 1.5)), 0.5
+    )
+    assert wrong[np.searchsorted(covered, 0.5)] < wrong[-1] / 2

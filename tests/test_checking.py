@@ -1,6 +1,8 @@
 """One verdict for each file, whatever the file is."""
 
 import json
+from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pytest
@@ -53,6 +55,26 @@ def test_a_batch_goes_on_after_every_bad_file(tmp_path, rng):
     assert [row.error is None for row in rows] == [False, True] * 20
     for row in rows:
         json.dumps(row.as_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 7])
+def test_files_side_by_side_keep_their_order(tmp_path, rng, workers):
+    """Any number of workers gives the same rows in the same order, bad files among them."""
+    bad, good = write_bad(tmp_path, rng), write_good(tmp_path, rng)
+    paths = [p for pair in zip(good, bad, strict=True) for p in pair]
+    rows = [replace(row, elapsed_s=0) for row in check_many(paths, BrightnessDetector(), workers=workers)]
+    assert rows == [replace(row, elapsed_s=0) for row in check_many(paths, BrightnessDetector())]
+    assert [row.path for row in rows] == [str(p) for p in paths]
+
+
+def test_files_are_taken_a_few_ahead_and_no_more(tmp_path, bright):
+    """An endless list is no trouble, and a caller who stops early stops the work."""
+    Image.fromarray(bright).save(tmp_path / "a.png")
+    taken = []
+    rows = check_many((taken.append(1) or tmp_path / "a.png" for _ in count()), BrightnessDetector(), workers=2)
+    assert next(rows).fake_score is not None
+    rows.close()
+    assert len(taken) <= 6
 
 
 def test_a_failing_detector_costs_its_image_alone(bright, tmp_path):

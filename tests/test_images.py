@@ -3,6 +3,7 @@
 import io
 import os
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -139,9 +140,9 @@ def test_every_source_gives_the_same_pixels(tmp_path, rng):
         assert (read_image(source).pixels == pixels).all()
 
 
-def test_reading_leaves_pillows_limit_alone(rng):
-    """The global bomb limit is as before, also when many threads read."""
-    before = Image.MAX_IMAGE_PIXELS
+def test_reading_leaves_pillows_limit_and_the_warnings_alone(rng):
+    """The global bomb limit and the filters of warnings are as before, also when many threads read."""
+    before, filters = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
     buffer = io.BytesIO()
     Image.fromarray(photo(rng)).save(buffer, "PNG")
     threads = [threading.Thread(target=lambda: [read_image(buffer.getvalue()) for _ in range(20)]) for _ in range(4)]
@@ -150,3 +151,4 @@ def test_reading_leaves_pillows_limit_alone(rng):
     for thread in threads:
         thread.join()
     assert before == Image.MAX_IMAGE_PIXELS
+    assert filters == warnings.filters

@@ -5,7 +5,9 @@ from __future__ import annotations
 import glob
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+# A file under way holds its whole picture in memory.
+MOST_WORKERS = 8
 # Below this a face or object has too few pixels to carry traces; scores there err both ways (field reports).
 MIN_TRUSTED_SIDE_PX = 128
 # Standard deviation, on the 0..255 scale, under which an image is a flat field.
@@ -47,17 +51,44 @@ def check(
 
 
 def check_many(
-    paths: Iterable[str | Path], detector: str | Detector = "default", limits: Limits | None = None
+    paths: Iterable[str | Path],
+    detector: str | Detector = "default",
+    limits: Limits | None = None,
+    workers: int | None = None,
 ) -> Iterator[Verdict]:
-    """Score files one after another; one that cannot be scored yields a verdict with its error, and the rest go on."""
+    """Score files in the order given; one that cannot be scored yields a verdict with its error, and the rest go on.
+
+    `workers` files are under way at a time; None is one a core (at most `MOST_WORKERS`) for a detector that may be
+    called from several threads, and one for any other.
+    """
     model = _detector(detector)
-    for path in paths:
+
+    def one(path: str | Path) -> Verdict:
         start = time.perf_counter()
         try:
-            yield _examine(str(path), read_image(path, limits), model, start)
+            return _examine(str(path), read_image(path, limits), model, start)
         except DefakeError as error:
             elapsed = time.perf_counter() - start
-            yield Verdict(str(path), model.name, error=Problem.of(error), elapsed_s=elapsed)
+            return Verdict(str(path), model.name, error=Problem.of(error), elapsed_s=elapsed)
+
+    if workers is None:
+        workers = min(os.cpu_count() or 1, MOST_WORKERS) if model.is_thread_safe else 1
+    return map(one, paths) if workers == 1 else _side_by_side(one, paths, workers)
+
+
+def _side_by_side(one: Callable[[str | Path], Verdict], paths: Iterable[str | Path], workers: int) -> Iterator[Verdict]:
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Verdict]] = deque()
+        try:
+            for path in paths:
+                waiting.append(pool.submit(one, path))
+                # A few files ahead keep every worker busy behind a slow one; more would only hold memory.
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 @cache

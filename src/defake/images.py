@@ -42,6 +42,32 @@ _ISOBMFF_HEIC = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 _OPENING = threading.Lock()
 
 
+class _Quiet:
+    """Silences warnings while any thread is inside: filters are global, so the last one out puts them back."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._filters: warnings.catch_warnings[None] | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._filters is None:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.simplefilter("ignore")
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside and self._filters is not None:
+                self._filters.__exit__(None, None, None)
+                self._filters = None
+
+
+_QUIET = _Quiet()
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What is refused before any pixel is decoded."""
@@ -121,8 +147,7 @@ def _read_file(path: Path, limits: Limits) -> bytes:
 def _decode(content: bytes, name: Path | None, limits: Limits) -> Picture:
     try:
         # Damaged EXIF, TIFF tags and the like warn; the pixels decide.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _QUIET:
             image = _open(content)
             _check_size(image.width, image.height, limits)
             notes = [] if name is None else _suffix_note(name, image.format or "")

@@ -37,6 +37,8 @@ class Detector(ABC):
 
     name: str
     calibration: Calibration = Calibration()
+    # Whether several threads may call it at once.
+    is_thread_safe: bool = False
 
     @abstractmethod
     def score(self, images: Sequence[RGB]) -> NDArray[np.float64]:

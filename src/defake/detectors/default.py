@@ -74,6 +74,8 @@ class EmbeddedDetector(Detector):
     Raises: WeightsMismatch if a file is missing, corrupted or does not belong to its recipe.
     """
 
+    is_thread_safe = True
+
     def __init__(self, weights: str = "default", folder: str | Path | None = None, threads: int = 0) -> None:
         self.name = weights
         place = Path(folder) if folder else WEIGHTS

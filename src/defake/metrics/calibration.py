@@ -173,6 +173,25 @@ def reliability_curve(
     ]
 
 
+def risk_coverage(
+    is_fake: ArrayLike, fake_score: ArrayLike, threshold: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What giving no verdict on the least certain images buys: (coverage, risk), each (t,), coverage ascending to 1.
+
+    `coverage` is the share of the scored images that get a verdict, the most certain first; `risk` the share of these
+    that the threshold calls wrongly. Certainty is the distance of the score from the threshold in log-odds; images of
+    equal certainty come together. Empty without scores. Source: Geifman & El-Yaniv (2017).
+
+    Raises: BadDataset if a score lies outside [0, 1].
+    """
+    labels, scores = probabilities(is_fake, fake_score)
+    certainty = np.abs(logit_of(scores) - logit_of(threshold))
+    order = np.argsort(-certainty, kind="stable")
+    wrong = np.cumsum(((scores >= threshold) != labels)[order])
+    last = np.flatnonzero(np.diff(certainty[order], append=-1.0))
+    return (last + 1) / max(1, len(scores)), wrong[last] / (last + 1)
+
+
 def fit_platt(is_fake: ArrayLike, logit: ArrayLike, spread: float = PRIOR_SPREAD) -> tuple[float, float]:
     """(slope, intercept) that make `sigmoid(slope * logit + intercept)` a probability at equal priors.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from defake.errors import MissingExtra
+from defake.metrics.calibration import risk_coverage
 from defake.metrics.detection import roc_curve
 from defake.metrics.intervals import wilson
 
@@ -131,6 +132,20 @@ def reliability(run: Run) -> str:
             s=[12 + 60 * one["n"] / most for one in bins], color=REAL, zorder=3,
         )  # fmt: skip
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="mean fake_score", ylabel="share that is generated")
+    return drawing.uri
+
+
+def risk(run: Run) -> str:
+    """Share of wrong verdicts among the most certain images, against how many get a verdict."""
+    with Drawing(4.2, 2.9) as drawing:
+        axes, tested = drawing.axes, run.tested
+        covered, wrong = risk_coverage(tested.is_fake, tested.fake_score, run.evaluation.threshold.value)
+        axes.plot(100 * covered, 100 * wrong, color=REAL, lw=1.6)
+        if len(wrong):
+            axes.plot(100, 100 * wrong[-1], "o", color=REAL, ms=5, clip_on=False)
+        axes.set(
+            xlim=(0, 100), ylim=(0, None), xlabel="% of images with a verdict, most certain first", ylabel="% wrong"
+        )
     return drawing.uri
 
 

@@ -96,6 +96,7 @@ def _shown(run: Run, *, thumbnails: bool, mistakes: int) -> dict[str, Any]:
         "conclusion": conclude(evaluation),
         "histogram": pictures.histogram(run),
         "reliability": pictures.reliability(run),
+        "risk": pictures.risk(run),
         "galleries": galleries,
         "trained_on": (run.config.get("context") or {}).get("trained_on"),
         "config": json.dumps(run.config, indent=2, ensure_ascii=False),
