@@ -117,7 +117,7 @@ def main():
     parser.add_argument("--cache", type=Path, help="Keep the features here (.pt).")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    seen, held = select(read_crops(options.manifest), options.per_source)
+    seen, held = select(read_crops([options.manifest]), options.per_source)
     if options.cache and options.cache.is_file():
         x, z = torch.load(options.cache)
     else:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 MANIFEST_COLUMNS = (
     "path", "label", "generator", "source", "split", "origin_format", "origin_width", "origin_height",
-    "origin_jpeg_quality", "camera",
+    "origin_jpeg_quality", "camera", "package",
 )  # fmt: skip
 # The largest listed picture has 14 MB; a member beyond this is not one of them.
 MEMBER_LIMIT_BYTES = 100_000_000
@@ -215,7 +215,8 @@ def manifest_row(picture: Picture, out: Path) -> dict[str, str | int]:
             kind, (width, height) = image.format or "", image.size
     return {
         "path": picture.path, "label": picture.label, "generator": picture.generator, "split": "train",
-        "source": f"{picture.package.registry}-{picture.package.name}",
+        "source": f"{picture.package.registry}_packages",
+        "package": picture.package.name,
         "origin_format": kind, "origin_width": width, "origin_height": height, "origin_jpeg_quality": "", "camera": "",
     }  # fmt: skip
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from odd_files import photo, write_bad, write_good
 from PIL import Image
-from scripted import BrightnessDetector, FailingDetector, SilentDetector
+from scripted import BrightnessDetector, FailingDetector, FineDetailDetector, SilentDetector
 
 from defake.checking import check, check_many, find_images
 from defake.errors import BadImage
@@ -55,6 +55,28 @@ def test_a_batch_goes_on_after_every_bad_file(tmp_path, rng):
     assert [row.error is None for row in rows] == [False, True] * 20
     for row in rows:
         json.dumps(row.as_dict(), allow_nan=False)
+
+
+def test_a_fake_that_a_copy_would_turn_real_is_unsure(rng):
+    """Fine grain that JPEG takes away gives `unsure` and the copy's score; coarse detail that stays gives `fake`."""
+    smooth = np.repeat(np.linspace(60, 200, 600)[None, :, None], 500, axis=0).repeat(3, axis=2)
+    grain = smooth + rng.choice([-14, 14], size=(500, 600, 1)) * [1, -0.5, 0.4]
+    blocks = smooth + np.kron(rng.choice([-50, 50], size=(125, 150, 1)), np.ones((4, 4, 3)))
+    found = [check(np.clip(x, 0, 255).astype(np.uint8), FineDetailDetector()) for x in (grain, blocks)]
+    assert [one.verdict for one in found] == [VerdictWord.UNSURE, VerdictWord.FAKE]
+    assert found[0].fake_score >= 0.6
+    assert found[0].reasons[0].criterion == "flips"
+    assert found[0].reasons[0].value < 0.4
+
+
+def test_only_an_accusation_is_tried_again(bright):
+    """One call of the detector for `real`, two for `fake`."""
+    calls = []
+    for image in (255 - bright, bright):
+        detector = BrightnessDetector()
+        check(image, detector)
+        calls.append(detector.calls)
+    assert calls == [1, 2]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7])

@@ -102,6 +102,24 @@ def test_a_reduced_copy_shows_the_same_reduced_tiles():
         assert (ours.x, ours.width) == (theirs.x * 4, theirs.width * 4)
 
 
+@pytest.mark.parametrize("shape", [(1000, 900), (600, 2000), (1201, 1777), (520, 300), (4000, 5000)])
+def test_a_reduced_tile_is_cut_from_the_whole_reduced_image(shape):
+    """Reducing only the part that is looked at gives what reducing all of it gives, up to rounding."""
+    from PIL import Image
+
+    rng = np.random.default_rng(5)
+    image = np.kron(rng.integers(0, 256, (shape[0] // 10 + 1, shape[1] // 10 + 1, 3)), np.ones((10, 10, 1)))
+    image = image[: shape[0], : shape[1]].astype(np.uint8)
+    scale = 512 / max(shape)
+    size = (round(shape[1] * scale), round(shape[0] * scale))
+    whole = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+    for view in reduced_tiles(image, 2, 160):
+        x, y = round(view.x * scale), round(view.y * scale)
+        part = whole[y : y + 160, x : x + 160].astype(int)
+        # Beyond a sixfold reduction Pillow averages blocks first, from another corner: close, not equal.
+        assert np.abs(view.pixels[: part.shape[0], : part.shape[1]] - part).mean() <= (0.5 if scale > 1 / 6 else 3)
+
+
 def test_batch_mates_change_nothing(folder):
     """An image's score is the same to the last bit, alone and among others."""
     rng = np.random.default_rng(1)

@@ -115,7 +115,8 @@ def test_pictures_of_a_wheel_an_sdist_and_an_npm_package_come_with_a_manifest(sc
     rows = read_manifest(tmp_path / "out")
     assert [sha256((tmp_path / "out" / row["path"]).read_bytes()) for row in rows] == [digest for *_, digest in GOOD]
     assert rows[1] == {
-        "path": f"images/{sha256(DOG)[:16]}.jpg", "label": "real", "generator": "", "source": "npm-sdist",
+        "path": f"images/{sha256(DOG)[:16]}.jpg", "label": "real", "generator": "", "source": "npm_packages",
+        "package": "sdist",
         "split": "train", "origin_format": "JPEG", "origin_width": "12", "origin_height": "8",
         "origin_jpeg_quality": "", "camera": "",
     }  # fmt: skip

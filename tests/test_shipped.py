@@ -8,6 +8,7 @@ import pytest
 
 from defake import load_detector
 from defake.detectors.default import WEIGHTS
+from defake.records import VerdictWord
 
 # Scores of the pictures below on the machine that made the weights.
 REFERENCE = {"default": [0.8997, 0.7917, 0.835, 0.8121], "fast": [0.9794, 0.8421, 0.7118, 0.7743]}
@@ -40,6 +41,24 @@ def test_no_batch_mate_changes_a_score(detector):
     """Alone or among others, the last bit is the same."""
     pictures = [picture(seed) for seed in range(3)]
     assert detector.score(pictures).tolist() == [float(detector.score([p])[0]) for p in pictures]
+
+
+def test_shared_cores_do_not_change_a_score(detector):
+    """One thread or all of them: equal to five decimals."""
+    pictures = [picture(seed) for seed in range(2)]
+    assert detector.shared_by(64).score(pictures) == pytest.approx(detector.score(pictures), abs=1e-5)
+
+
+def test_clean_photographs_it_never_learnt_from_are_not_called_fake():
+    """Of the colour photographs in scikit-image and scikit-learn, never compressed or reduced cleanly, at most one.
+
+    A detector that learnt how its crops were shrunk calls most of these generated (docs/experiments.md).
+    """
+    skimage, sklearn = pytest.importorskip("skimage.data"), pytest.importorskip("sklearn.datasets")
+    names = ("astronaut", "chelsea", "coffee", "rocket")
+    pictures = [np.asarray(getattr(skimage, name)()) for name in names] + list(sklearn.load_sample_images().images)
+    default = load_detector("default")
+    assert sum(default.calibration.word(score) is VerdictWord.FAKE for score in default.score(pictures)) <= 1
 
 
 def test_the_file_is_the_one_in_the_record(detector):

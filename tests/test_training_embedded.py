@@ -20,6 +20,7 @@ from defake.errors import BadDataset, WeightsMismatch
 from defake.training.embedded import ship
 from defake.training.embedded.crops import (
     MATCHED,
+    PACKAGES,
     Crop,
     balanced,
     chosen,
@@ -72,7 +73,7 @@ def manifest(tmp_path_factory):
     """Crops whose fakes are striped; half the collections hold both classes."""
     folder = tmp_path_factory.mktemp("crops")
     rows = ["path,label,generator,source,origin_width,origin_height"]
-    for source in (*MATCHED, "photos", "fakes"):
+    for source in (*MATCHED, "photos", "fakes", *PACKAGES):
         for i in range(4):
             is_fake = source == "fakes" or (source != "photos" and i % 2 == 0)
             pixels = RNG.integers(0, 256, (240, 250, 3), dtype=np.uint8)
@@ -106,10 +107,15 @@ def test_the_command_writes_what_ships(clip, manifest, tmp_path):
     results = [CliRunner().invoke(app, arguments, catch_exceptions=False) for _ in range(2)]
     assert [result.exit_code for result in results] == [0, 0]
     assert "default  as stored" in results[0].output
-    assert "default, rescaled: 28 of 28 views" in results[0].output
+    assert "default, rescaled: 40 of 40 views" in results[0].output
     assert "views" not in results[1].output
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert set(figures["fast"]["degradations"]["512 px, JPEG 60"]["collections"]) == set(MATCHED)
+    assert set(figures["fast"]["packages"]["as stored"]["collections"]) == set(PACKAGES)
+    assert [row["coverage"] for row in figures["default"]["risk"]][-1] == 1
+    card = (tmp_path / "default.md").read_text()
+    assert "| packages |" in card
+    assert "turns" in card
     image = RNG.integers(0, 256, (300, 400, 3), dtype=np.uint8)
     for name in ("default", "fast"):
         (score,) = EmbeddedDetector(name, tmp_path).score([image])
@@ -151,22 +157,29 @@ def test_views_have_the_size_of_a_tile_and_repeat(tmp_path):
 
 def test_classes_and_collections_are_balanced(manifest):
     """Half of the weight is fake; a collection four times as large weighs twice as much; all crops are chosen once."""
-    crops = chosen(read_crops(manifest))
+    crops = chosen(read_crops([manifest]))
     weights = balanced(crops)
     assert weights.sum() == pytest.approx(1)
     assert weights[[crop.is_fake for crop in crops]].sum() == pytest.approx(0.5)
     sums = {s: sum(w for w, c in zip(weights, crops, strict=True) if c.source == s) for s in ("photos", MATCHED[0])}
-    assert len({crop.path for crop in crops}) == len(crops) == 28
+    assert len({crop.path for crop in crops}) == len(crops) == 40
     assert sums["photos"] > sums[MATCHED[0]] / 2
+
+
+def test_manifests_are_joined_in_their_order(manifest):
+    """Crops of the first keep their number, so that adding a manifest changes none of their views."""
+    one, two = read_crops([manifest]), read_crops([manifest, manifest])
+    assert two[: len(one)] == one
+    assert [crop.index for crop in two] == list(range(2 * len(one)))
 
 
 def test_a_bad_manifest_is_named(tmp_path):
     """A missing file, a missing column, an unknown label, one class alone: BadDataset."""
     with pytest.raises(BadDataset, match="cannot read the manifest"):
-        read_crops(tmp_path / "none.csv")
+        read_crops([tmp_path / "none.csv"])
     (tmp_path / "m.csv").write_text("path,label\na.png,maybe\n")
     with pytest.raises(BadDataset, match="maybe"):
-        read_crops(tmp_path / "m.csv")
+        read_crops([tmp_path / "m.csv"])
     with pytest.raises(BadDataset, match="one class"):
         chosen([Crop(0, tmp_path, is_fake=True, generator="g", source="s", origin_side_px=1)])
 

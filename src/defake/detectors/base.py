@@ -48,6 +48,10 @@ class Detector(ABC):
         """Scores with reasons and tiles; a detector without parts gives the score alone."""
         return [Examination(float(score)) for score in self.score(images)]
 
+    def shared_by(self, threads: int) -> Detector:  # noqa: ARG002 - for those that can
+        """The same detector set for calls from that many threads at once; scores do not change."""
+        return self
+
     def weights_hash(self) -> str:
         """SHA-256 of what the scores depend on, or an empty string if the detector cannot tell."""
         return ""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +72,7 @@ class EmbeddedDetector(Detector):
     """A tile model in ONNX, run on the CPU.
 
     `weights` names a pair `NAME.onnx`, `NAME.json` of the package, `folder` another place for it. The file's SHA-256
-    must be the one in the recipe. `threads=0` leaves the number of threads to ONNX Runtime.
+    must be the one in the recipe. An image is scored by `threads` threads; 0 is one a core.
 
     Raises: WeightsMismatch if a file is missing, corrupted or does not belong to its recipe.
     """
@@ -81,7 +84,16 @@ class EmbeddedDetector(Detector):
         place = Path(folder) if folder else WEIGHTS
         self.recipe = Recipe.read(place / f"{weights}.json")
         self.calibration = self.recipe.calibration
-        self._session = _open_session(place / f"{weights}.onnx", self.recipe.sha256, threads)
+        self._content = _read_weights(place / f"{weights}.onnx", self.recipe.sha256)
+        self.threads = threads
+
+    def shared_by(self, threads: int) -> EmbeddedDetector:
+        """A detector that gives each of that many callers its share of the cores."""
+        # Several images at once keep the cores busier than one image spread over all of them.
+        other = copy(self)
+        other.__dict__.pop("_session", None)
+        other.threads = max(1, (os.cpu_count() or 1) // threads)
+        return other
 
     def weights_hash(self) -> str:
         """SHA-256 of the ONNX file."""
@@ -103,6 +115,11 @@ class EmbeddedDetector(Detector):
             for view in views
         ]
         return np.concatenate(rows).astype(np.float64).reshape(-1)
+
+    @cached_property
+    def _session(self) -> Any:
+        # Opened when first used: how many threads it gets is known then.
+        return _open_session(self._content, self.threads)
 
     def _examine(self, image: RGB) -> Examination:
         recipe = self.recipe
@@ -141,7 +158,7 @@ def _reasons(means: dict[str, float]) -> tuple[Reason, ...]:
     return tuple(sorted(found, key=lambda reason: -abs(reason.value - 0.5)))
 
 
-def _open_session(path: Path, sha256: str, threads: int) -> Any:
+def _read_weights(path: Path, sha256: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -152,6 +169,10 @@ def _open_session(path: Path, sha256: str, threads: int) -> Any:
             f"the weights {path} are corrupted: expected sha256 {sha256[:12]}…, got {found[:12]}…; "
             "reinstall: pip install --force-reinstall defake"
         )
+    return content
+
+
+def _open_session(content: bytes, threads: int) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -33,7 +33,9 @@ def native_tiles(pixels: NDArray[np.uint8], count: int, tile_px: int = TILE_PX) 
     An image smaller than a tile is repeated to fill it (after B-Free), so that no resampling touches its pixels. Tiles
     that would show the same rectangle are given once. Deterministic.
     """
-    return _along_diagonal(pixels, pixels.shape[:2], (count, tile_px), is_rising=True)
+    shape = pixels.shape[0], pixels.shape[1]
+    places = _along_diagonal(shape, count, tile_px, is_rising=True)
+    return [_view(pixels[y : y + tile_px, x : x + tile_px], (x, y), shape, shape, tile_px) for x, y in places]
 
 
 def reduced_tiles(pixels: NDArray[np.uint8], count: int, tile_px: int = TILE_PX) -> list[View]:
@@ -43,27 +45,56 @@ def reduced_tiles(pixels: NDArray[np.uint8], count: int, tile_px: int = TILE_PX)
     """
     height, width = pixels.shape[:2]
     scale = min(1.0, REDUCED_SIDE_PX / max(height, width))
-    if scale < 1:
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        small = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
-    else:
-        small = pixels
-    return _along_diagonal(small, (height, width), (count, tile_px), is_rising=False)
+    small = max(1, round(height * scale)), max(1, round(width * scale))
+    places = _along_diagonal(small, count, tile_px, is_rising=False)
+    image = Image.fromarray(pixels) if scale < 1 else None
+    found = []
+    for x, y in places:
+        if image is None:
+            part = pixels[y : y + tile_px, x : x + tile_px]
+        else:
+            part = _reduced_part(image, small, (x, y, min(small[1], x + tile_px), min(small[0], y + tile_px)))
+        found.append(_view(part, (x, y), small, (height, width), tile_px))
+    return found
 
 
-def _along_diagonal(
-    pixels: NDArray[np.uint8], original: tuple[int, ...], tiles: tuple[int, int], *, is_rising: bool
-) -> list[View]:
-    (count, side), (height, width) = tiles, pixels.shape[:2]
-    found: dict[tuple[int, int], View] = {}
+# Lanczos looks three pixels of the reduced image around; a margin gives a part the values it has in the whole.
+_MARGIN_PX = 4
+
+
+def _reduced_part(image: Image.Image, small: tuple[int, int], box: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+    """The part `box` (left, top, right, bottom) of the image reduced to `small` (height, width)."""
+    (height, width), (left, top, right, bottom) = small, box
+    wide = (
+        max(0, left - _MARGIN_PX),
+        max(0, top - _MARGIN_PX),
+        min(width, right + _MARGIN_PX),
+        min(height, bottom + _MARGIN_PX),
+    )
+    across, down = image.width / width, image.height / height
+    reduced = image.resize(
+        (wide[2] - wide[0], wide[3] - wide[1]),
+        Image.Resampling.LANCZOS,
+        (wide[0] * across, wide[1] * down, wide[2] * across, wide[3] * down),
+        reducing_gap=3.0,
+    )
+    return np.asarray(reduced.crop((left - wide[0], top - wide[1], right - wide[0], bottom - wide[1])))
+
+
+def _along_diagonal(shape: tuple[int, int], count: int, side: int, *, is_rising: bool) -> list[tuple[int, int]]:
+    height, width = shape
+    places = []
     for i in range(count):
         along = (i + 0.5) / count
-        x = _offset(width, along, side)
-        y = _offset(height, 1 - along if is_rising else along, side)
-        part = pixels[y : y + side, x : x + side]
-        shown = _in_original((x, y, part.shape[1], part.shape[0]), (height, width), original)
-        found[x, y] = View(*shown, np.ascontiguousarray(repeat_to_fill(part, side)))
-    return list(found.values())
+        places.append((_offset(width, along, side), _offset(height, 1 - along if is_rising else along, side)))
+    return list(dict.fromkeys(places))
+
+
+def _view(
+    part: NDArray[np.uint8], place: tuple[int, int], shape: tuple[int, int], original: tuple[int, int], side: int
+) -> View:
+    shown = _in_original((*place, part.shape[1], part.shape[0]), shape, original)
+    return View(*shown, np.ascontiguousarray(repeat_to_fill(part, side)))
 
 
 def _offset(length: int, centre: float, side: int) -> int:

@@ -17,8 +17,8 @@ def register(group: typer.Typer) -> None:
 
 
 def default(
-    manifest: Annotated[
-        Path, typer.Argument(metavar="MANIFEST", help="CSV of crops: path, label, generator, source …")
+    manifests: Annotated[
+        list[Path], typer.Argument(metavar="MANIFEST...", help="CSVs of crops: path, label, generator, source …")
     ],
     clip: Annotated[Path, typer.Option(metavar="DIR", help="CLIP ViT-B/16 image tower, Hugging Face layout.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Weights, recipe and figures; goes on if cut short.")],
@@ -39,7 +39,7 @@ def default(
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    crops, found = read_crops(manifest), {}
+    crops, found = read_crops(manifests), {}
     for shipped in (ship.DEFAULT, ship.FAST):
         plan = replace(shipped, taps=(1, 2) if shipped is ship.DEFAULT else (1,)) if quick else shipped
         tower = Tower(clip, max(plan.taps))

@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 
 # Collections that hold both classes in one format; what a model does here it does without help from the format.
 MATCHED = ("laboratoriet_game", "ml72_playground", "gduteaud_autodetect", "dexer1_40", "avt_ai_images")
+# Whole images of `scripts/outside_images.py`, by where they were published.
+PACKAGES, PACKAGES_COUNT = ("deb_packages", "npm_packages", "pypi_packages"), 0.3
 # Crops taken of a collection and class: many collections rather than many crops of one. Source: ours.
-MOST_PER_SOURCE, EXCEPTIONS = 170, {"imagenet_sample": 250, **dict.fromkeys(MATCHED, 1000)}
+MOST_PER_SOURCE, EXCEPTIONS = 170, {"imagenet_sample": 250, **dict.fromkeys((*MATCHED, *PACKAGES), 1000)}
 
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """One labelled crop; `origin_side_px` is the longest side of the image it was cut from."""
+    """One labelled crop or whole image; `origin_side_px` is the longest side of the image it was cut from."""
 
     index: int
     path: Path
@@ -43,16 +45,19 @@ class Crop:
             return image.convert("RGB")
 
 
-def read_crops(manifest: Path) -> list[Crop]:
-    """The crops of a manifest with the columns path, label, generator, source, origin_width, origin_height.
+def read_crops(manifests: Sequence[Path]) -> list[Crop]:
+    """The crops of manifests with the columns path, label, generator, source, origin_width, origin_height.
 
-    Raises: BadDataset if the file or a column is missing, or a label is unknown.
+    Raises: BadDataset if a file or a column is missing, or a label is unknown.
     """
-    try:
-        with manifest.open(newline="", encoding="utf-8") as file:
-            return [_crop(i, row, manifest.parent) for i, row in enumerate(csv.DictReader(file))]
-    except (OSError, KeyError, ValueError) as error:
-        raise BadDataset(f"cannot read the manifest {manifest}: {type(error).__name__} {error}") from error
+    found: list[Crop] = []
+    for manifest in manifests:
+        try:
+            with manifest.open(newline="", encoding="utf-8") as file:
+                found += [_crop(len(found) + i, row, manifest.parent) for i, row in enumerate(csv.DictReader(file))]
+        except (OSError, KeyError, ValueError) as error:
+            raise BadDataset(f"cannot read the manifest {manifest}: {type(error).__name__} {error}") from error
+    return found
 
 
 def _crop(index: int, row: dict[str, str], folder: Path) -> Crop:
@@ -83,9 +88,17 @@ def chosen(crops: Sequence[Crop]) -> list[Crop]:
 
 
 def balanced(crops: Sequence[Crop]) -> NDArray[np.float64]:
-    """The weight of each crop `(n,)`: classes equal, a collection counts by the root of its size; sum 1."""
+    """The weight of each crop `(n,)`: classes equal, a collection counts by the root of its size; sum 1.
+
+    The packages count `PACKAGES_COUNT` of that: they hold few fakes, and being whole must not become the label.
+    """
     sizes = Counter((crop.source, crop.is_fake) for crop in crops)
-    weight = np.array([sizes[crop.source, crop.is_fake] ** -0.5 for crop in crops])
+    weight = np.array(
+        [
+            sizes[crop.source, crop.is_fake] ** -0.5 * (PACKAGES_COUNT if crop.source in PACKAGES else 1.0)
+            for crop in crops
+        ]
+    )
     fake = np.array([crop.is_fake for crop in crops])
     for members in (fake, ~fake):
         weight[members] /= 2 * weight[members].sum()
@@ -117,9 +130,7 @@ def centre(image: Image.Image, tile_px: int = TILE_PX) -> NDArray[np.uint8]:
 def rescaled_view(crop: Crop, tile_px: int = TILE_PX) -> NDArray[np.uint8]:
     """The middle tile after a random shrinking, log-uniform down to one tile; the same for a crop each time.
 
-    The scale is drawn alike for both classes. Shrinking each crop as its original would be shrunk looks natural and
-    raises every held-out figure, but originals of the classes differ in size: the probe then learns to call what was
-    shrunk, and what was never compressed, generated (docs/experiments.md).
+    The scale is drawn alike for both classes, so that it does not tell the class.
     """
     rng, image = np.random.default_rng([6, crop.index]), crop.open()
     lowest = min(1.0, tile_px / min(image.size))
@@ -135,10 +146,10 @@ def encoded_view(crop: Crop, tile_px: int = TILE_PX) -> NDArray[np.uint8]:
 
 
 # Name -> longest side of the whole image and JPEG quality; "as stored" is only reduced, as the detector does itself.
-AS_STORED = "as stored"
+AS_STORED, COPY = "as stored", "512 px, JPEG 60"
 DEGRADATIONS: dict[str, tuple[int, int | None]] = {
     AS_STORED: (512, None),
-    "512 px, JPEG 60": (512, 60),
+    COPY: (512, 60),
     "384 px, JPEG 40": (384, 40),
 }
 
@@ -146,7 +157,9 @@ DEGRADATIONS: dict[str, tuple[int, int | None]] = {
 def seen_view(crop: Crop, degradation: str, tile_px: int = TILE_PX) -> NDArray[np.uint8]:
     """The middle tile of what the detector would see of the image the crop is of, at the scale it would see it.
 
-    A crop is not shrunk below one tile: the rest of the original, which would fill the tile, is not there.
+    A crop is not shrunk below one tile: the rest of the original, which would fill the tile, is not there. Originals
+    of the classes differ in size, so shrinking alone would become the label; whole photographs that were shrunk as far
+    or further (`PACKAGES`) take that way out (docs/experiments.md).
     """
     side, quality = DEGRADATIONS[degradation]
     image = crop.open()

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .crops import AS_STORED, DEGRADATIONS, MATCHED, Crop, balanced, chosen
+from defake.metrics.calibration import Calibration, risk_coverage
+
+from .crops import AS_STORED, COPY, DEGRADATIONS, MATCHED, PACKAGES, Crop, balanced, chosen
 from .graph import build_graph
 from .heldout import auc_rows, calibrate, zero_pixel_null
 from .probe import Plan, features_of, fit_probe, logits_of
@@ -23,12 +25,11 @@ if TYPE_CHECKING:
     from .graph import Probe
     from .tower import Tower
 
-DEFAULT = Plan("default", (4, 5, 6), tile_px=224, decay=0.03, bits=8, native_tiles=0, reduced_tiles=2)
-FAST = Plan("fast", (2, 3), tile_px=160, decay=0.1, bits=6, native_tiles=0, reduced_tiles=1)
+DEFAULT = Plan("default", (4, 5, 6), tile_px=224, decay=0.005, bits=8, native_tiles=0, reduced_tiles=2)
+FAST = Plan("fast", (2, 3), tile_px=160, decay=0.02, bits=6, native_tiles=0, reduced_tiles=1)
 # What the probe learns from, and the share of the loss each kind of view has. Source: ours, docs/experiments.md.
-SHARES = {"rescaled": 0.8, "encoded": 0.2}
-ENCODED_VIEWS = 1800
-MEASURED_PER_CLASS = 150
+SHARES = {AS_STORED: 0.4, "rescaled": 0.3, "encoded": 0.3}
+MEASURED, MEASURED_PER_CLASS = (*MATCHED, *PACKAGES), 150
 
 
 class Bench:
@@ -40,34 +41,24 @@ class Bench:
         folder.mkdir(parents=True, exist_ok=True)
         self.plan = plan
         self.learnt, self.measured = chosen(crops), measured(crops)
-        shuffled = np.random.default_rng(8).permutation([c.index for c in self.learnt if c.source not in MATCHED])
-        encoded = set(shuffled[:ENCODED_VIEWS].tolist())
-        self.views = {kind: [c for c in self.learnt if kind != "encoded" or c.index in encoded] for kind in SHARES}
-        self.features, self.seen = (
-            {kind: features_of(tower, of, kind, plan, folder, say=say) for kind, of in wanted.items()}
-            for wanted in (self.views, dict.fromkeys(DEGRADATIONS, self.measured))
-        )
+        self.features = {kind: features_of(tower, self.learnt, kind, plan, folder, say=say) for kind in SHARES}
+        self.seen = {name: features_of(tower, self.measured, name, plan, folder, say=say) for name in DEGRADATIONS}
 
     def fit(self, without: str = "") -> Probe:
         """The probe of all crops but those of one collection."""
-        parts: list[tuple[NDArray[np.float32], list[Crop], NDArray[np.float64]]] = []
-        for kind, share in SHARES.items():
-            of = self.views[kind]
-            kept = [i for i, crop in enumerate(of) if crop.source != without]
-            own = [of[i] for i in kept]
-            parts.append((self.features[kind][kept], own, balanced(own) * share))
-        crops = [crop for _, own, _ in parts for crop in own]
+        kept = [i for i, crop in enumerate(self.learnt) if crop.source != without]
+        own = [self.learnt[i] for i in kept]
         return fit_probe(
-            np.concatenate([features for features, _, _ in parts]),
-            np.array([crop.is_fake for crop in crops]),
-            np.concatenate([weight for _, _, weight in parts]),
+            np.concatenate([self.features[kind][kept] for kind in SHARES]),
+            np.tile([crop.is_fake for crop in own], len(SHARES)),
+            np.concatenate([balanced(own) * share for share in SHARES.values()]),
             self.plan,
         )
 
     def held_out(self) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
         """Logits by probes that saw nothing of a crop's collection.
 
-        Degradation -> logits of `measured`; and those of `learnt` rescaled, NaN for crops of the matched collections.
+        Degradation -> logits of `measured`; and those of `learnt` as stored, NaN for crops of measured collections.
         """
         found = {name: np.zeros(len(self.measured)) for name in DEGRADATIONS}
         elsewhere = np.full(len(self.learnt), np.nan)
@@ -75,50 +66,76 @@ class Bench:
         learnt = np.array([crop.source for crop in self.learnt])
         for name in sorted(set(learnt.tolist())):
             probe = self.fit(name)
-            if name not in MATCHED:
-                elsewhere[learnt == name] = logits_of(probe, self.features["rescaled"][learnt == name])
-            for degradation in DEGRADATIONS if name in MATCHED else ():
+            if name not in MEASURED:
+                elsewhere[learnt == name] = logits_of(probe, self.features[AS_STORED][learnt == name])
+            for degradation in DEGRADATIONS if name in MEASURED else ():
                 at = np.flatnonzero(source == name)
                 found[degradation][at] = logits_of(probe, self.seen[degradation][at])
         return found, elsewhere
 
 
 def measured(crops: Sequence[Crop]) -> list[Crop]:
-    """At most 150 crops of each matched collection and class, drawn with seed 5."""
+    """At most 150 crops of each matched collection and class, drawn with seed 5, and the images of the packages."""
     counts: Counter[tuple[str, bool]] = Counter()
     found = []
-    for i in np.random.default_rng(5).permutation(len(crops)):
+    for i in np.random.default_rng(5).permutation(sum(crop.source not in PACKAGES for crop in crops)):
         crop = crops[i]
         counts[crop.source, crop.is_fake] += 1
         if crop.source in MATCHED and counts[crop.source, crop.is_fake] <= MEASURED_PER_CLASS:
             found.append(crop)
-    return found
+    return [*found, *(crop for crop in crops if crop.source in PACKAGES)]
 
 
 def figures(bench: Bench) -> dict[str, Any]:
     """Calibration, AUC and rates of held-out collections, recall a generator, the zero-pixel null.
 
-    The calibration is fitted to every collection, each left out in turn; the other figures are of the matched ones.
+    The calibration is fitted to every collection, each left out in turn; the other figures are of the matched ones,
+    and under `packages` of the whole images in packages.
     """
     logits, elsewhere = bench.held_out()
-    fake = np.array([crop.is_fake for crop in bench.measured])
     kept = ~np.isnan(elsewhere)
     crops = [*bench.measured, *(crop for crop, keep in zip(bench.learnt, kept, strict=True) if keep)]
     calibration = calibrate(crops, np.concatenate([logits[AS_STORED], elsewhere[kept]]))
-    rows: dict[str, Any] = {}
-    for name, logit in logits.items():
-        score = 1 / (1 + np.exp(-(calibration["slope"] * logit + calibration["intercept"])))
-        called = score >= calibration["fake_above"]
-        rows[name] = auc_rows(bench.measured, logit)
-        rows[name]["photographs_called_fake"] = float(called[~fake].mean())
-        rows[name]["generated_called_fake"] = float(called[fake].mean())
-        if name == AS_STORED:
-            generators = _by_generator(bench.measured, called)
-    return {
+    inside = np.array([crop.source in MATCHED for crop in bench.measured])
+    matched = [crop for crop, keep in zip(bench.measured, inside, strict=True) if keep]
+    packages = [crop for crop in bench.measured if crop.source in PACKAGES]
+    band = Calibration(**calibration)
+    called = {name: band.score(logit) >= band.fake_above for name, logit in logits.items()}
+    found: dict[str, Any] = {
         "calibration": calibration,
-        "degradations": rows,
-        "generators": generators,
-        "null_auc": zero_pixel_null(bench.measured),
+        "degradations": {name: _row(matched, logit[inside], called[name][inside]) for name, logit in logits.items()},
+        "generators": _by_generator(matched, called[AS_STORED][inside]),
+        "null_auc": zero_pixel_null(matched),
+        "withdrawn": _withdrawn(bench.measured, called[AS_STORED], band.score(logits[COPY]) < band.real_below),
+        "risk": _risk(bench.measured, logits[AS_STORED], band),
+    }
+    if packages:
+        found["packages"] = {
+            name: _row(packages, logit[~inside], called[name][~inside]) for name, logit in logits.items()
+        }
+    return found
+
+
+def _risk(crops: Sequence[Crop], logit: NDArray[np.float64], calibration: Calibration) -> list[dict[str, float]]:
+    middle = (calibration.real_below + calibration.fake_above) / 2
+    covered, wrong = risk_coverage([crop.is_fake for crop in crops], calibration.score(logit), middle)
+    at = [min(int(np.searchsorted(covered, share)), len(covered) - 1) for share in (0.2, 0.4, 0.6, 0.8, 1.0)]
+    return [{"coverage": float(covered[i]), "risk": float(wrong[i])} for i in at]
+
+
+def _withdrawn(crops: Sequence[Crop], called: NDArray[np.bool_], flips: NDArray[np.bool_]) -> dict[str, float | None]:
+    """Of the photographs and of the generated images called fake, the share whose copy would be called real."""
+    fake = np.array([crop.is_fake for crop in crops])
+    parts = {"photographs": called & ~fake, "generated": called & fake}
+    return {name: float(flips[part].mean()) if part.any() else None for name, part in parts.items()}
+
+
+def _row(crops: Sequence[Crop], logit: NDArray[np.float64], called: NDArray[np.bool_]) -> dict[str, Any]:
+    fake = np.array([crop.is_fake for crop in crops])
+    return {
+        **auc_rows(crops, logit),
+        "photographs_called_fake": float(called[~fake].mean()),
+        "generated_called_fake": float(called[fake].mean()),
     }
 
 
