@@ -7,7 +7,6 @@ import json
 import os
 from copy import copy
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,13 +84,13 @@ class EmbeddedDetector(Detector):
         self.recipe = Recipe.read(place / f"{weights}.json")
         self.calibration = self.recipe.calibration
         self._content = _read_weights(place / f"{weights}.onnx", self.recipe.sha256)
+        self._sessions: dict[int, Any] = {}
         self.threads = threads
 
     def shared_by(self, threads: int) -> EmbeddedDetector:
         """A detector that gives each of that many callers its share of the cores."""
         # Several images at once keep the cores busier than one image spread over all of them.
         other = copy(self)
-        other.__dict__.pop("_session", None)
         other.threads = max(1, (os.cpu_count() or 1) // threads)
         return other
 
@@ -116,10 +115,12 @@ class EmbeddedDetector(Detector):
         ]
         return np.concatenate(rows).astype(np.float64).reshape(-1)
 
-    @cached_property
+    @property
     def _session(self) -> Any:
-        # Opened when first used: how many threads it gets is known then.
-        return _open_session(self._content, self.threads)
+        # Opened when first used: how many threads it gets is known then. Copies share what is open.
+        if self.threads not in self._sessions:
+            self._sessions[self.threads] = _open_session(self._content, self.threads)
+        return self._sessions[self.threads]
 
     def _examine(self, image: RGB) -> Examination:
         recipe = self.recipe

@@ -36,8 +36,22 @@ def write_card(name: str, summary: str, record: dict[str, Any], megabytes: float
     lines += ["## Data", "", _DATA, "", "## Figures on collections left out", ""]
     lines += [_HOW, ""]
     lines += _table(record["degradations"], record.get("packages", {}))
+    lines += _band(record)
+    if "null_auc" in record:
+        lines += [
+            "",
+            f"Zero-pixel null: the original's longest side alone reaches AUC {record['null_auc']:.3f} on these images.",
+        ]
+    lines += ["", "## By generator", "", "| generator | images | called `fake`, as stored |", "|---|---|---|"]
+    lines += [f"| {g['generator']} | {g['images']} | {g['called_fake']:.0%} |" for g in record.get("generators", [])]
+    lines += ["", "## Known failures", "", _KNOWN_FAILURES, "", "## Licence", ""]
+    lines += ["Weights: Apache-2.0, initialised from OpenAI CLIP ViT-B/16 (MIT)."]
+    return "\n".join(lines) + "\n"
+
+
+def _band(record: dict[str, Any]) -> list[str]:
     band = record["calibration"]
-    lines += [
+    lines = [
         "",
         f"The band: `fake` from {band['fake_above']:.3f}, `real` below {band['real_below']:.3f}, `unsure` between.",
         "It was set on all collections, each left out in turn: on average at most 5 % of photographs reach it,",
@@ -58,17 +72,7 @@ def write_card(name: str, summary: str, record: dict[str, Any], megabytes: float
             f"{of['photographs']} of the photographs called `fake` and {of['generated']} of the generated images",
             "called `fake`; these become `unsure`, which the table does not count.",
         ]
-    lines += _risk(record)
-    if "null_auc" in record:
-        lines += [
-            "",
-            f"Zero-pixel null: the original's longest side alone reaches AUC {record['null_auc']:.3f} on these images.",
-        ]
-    lines += ["", "## By generator", "", "| generator | images | called `fake`, as stored |", "|---|---|---|"]
-    lines += [f"| {g['generator']} | {g['images']} | {g['called_fake']:.0%} |" for g in record.get("generators", [])]
-    lines += ["", "## Known failures", "", _KNOWN_FAILURES, "", "## Licence", ""]
-    lines += ["Weights: Apache-2.0, initialised from OpenAI CLIP ViT-B/16 (MIT)."]
-    return "\n".join(lines) + "\n"
+    return lines + _risk(record)
 
 
 def _risk(record: dict[str, Any]) -> list[str]:
