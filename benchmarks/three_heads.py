@@ -19,8 +19,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from defake.training.embedded.crops import MATCHED, centre, read_crops
-from defake.training.embedded.heldout import auc, interval
+from defake.detectors.tiles import centre_tile
+from defake.metrics.detection import auc
+from defake.training.embedded.crops import MATCHED, read_crops
+from defake.training.embedded.heldout import interval
 from defake.training.embedded.probe import Plan, fit_probe, logits_of
 from defake.training.embedded.tower import Tower
 
@@ -32,7 +34,7 @@ def features_of(crops, clip):
     """`(n, 14, 768)` float32 of one native view each."""
     tower, found = Tower(clip, max(TAPS)), []
     for i in range(0, len(crops), 32):
-        views = np.stack([centre(crop.open()) for crop in crops[i : i + 32]])
+        views = np.stack([centre_tile(np.asarray(crop.open())) for crop in crops[i : i + 32]])
         found.append(tower(torch.from_numpy(views).permute(0, 3, 1, 2), TAPS).reshape(len(views), -1, 768))
     return torch.cat(found)
 
@@ -73,7 +75,7 @@ def train(module, loss_of, fake, seed, epochs=12):
 
 def logistic(x, fake, _generators, held, _seed):
     """The ridge-penalised logistic regression of the flattened features."""
-    plan = Plan("logistic", TAPS, 224, decay=0.03, bits=32, native_tiles=0, reduced_tiles=1)
+    plan = Plan("logistic", TAPS, 224, decay=0.03, bits=32, tiles=1)
     weight = np.where(fake > 0, 0.5 / fake.sum(), 0.5 / (1 - fake).sum())
     probe = fit_probe(x.flatten(1).numpy(), fake.numpy() > 0, weight, plan)
     return torch.from_numpy(logits_of(probe, held.flatten(1).numpy()))

@@ -79,7 +79,7 @@ def test_only_an_accusation_is_tried_again(bright):
     assert calls == [1, 2]
 
 
-@pytest.mark.parametrize("workers", [1, 2, 7])
+@pytest.mark.parametrize("workers", [0, 1, 2, 7])
 def test_files_side_by_side_keep_their_order(tmp_path, rng, workers):
     """Any number of workers gives the same rows in the same order, bad files among them."""
     bad, good = write_bad(tmp_path, rng), write_good(tmp_path, rng)

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from defake.detectors.default import EmbeddedDetector
-from defake.detectors.tiles import TILE_PX, native_tiles, reduced_tiles
+from defake.detectors.tiles import TILE_PX, centre_tile, reduced_tiles
 from defake.errors import WeightsMismatch
 from defake.metrics.calibration import probability_of
 
@@ -42,11 +42,7 @@ def folder(tmp_path):
     recipe = {
         "sha256": hashlib.sha256(content).hexdigest(),
         "tile_px": TILE_PX,
-        "native_tiles": 3,
-        "reduced_tiles": 2,
-        "native_weight": 2.0,
-        "reduced_weight": 1.0,
-        "bias": 0.25,
+        "tiles": 2,
         "calibration": {"slope": 0.5, "intercept": 0.1, "real_below": 0.4, "fake_above": 0.6},
     }
     (tmp_path / "tiny.json").write_text(json.dumps(recipe))
@@ -56,38 +52,39 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("shape", [(300, 500), (100, 60), (224, 224), (1000, 90), (12, 4000)])
 def test_the_score_is_the_stated_function_of_its_parts(folder, shape):
-    """sigmoid(0.5 * (2 * mean(native) + mean(reduced) + 0.25) + 0.1), from the model's own logits."""
+    """sigmoid(0.5 * mean(tiles) + 0.1), from the model's own logits; the score of a tile is that of its own logit."""
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     detector = EmbeddedDetector("tiny", folder)
     (found,) = detector.examine([image])
-    native = [2 * view.pixels.mean() / 255 - 1 for view in native_tiles(image, 3)]
-    reduced = [2 * view.pixels.mean() / 255 - 1 for view in reduced_tiles(image, 2)]
-    expected = probability_of(0.5 * (2 * np.mean(native) + np.mean(reduced) + 0.25) + 0.1)
-    assert found.fake_score == pytest.approx(float(expected), abs=1e-5)
-    assert len(found.tiles) == len(native) + len(reduced) <= 5
+    logits = [2 * view.pixels.mean() / 255 - 1 for view in reduced_tiles(image, 2)]
+    assert found.fake_score == pytest.approx(float(probability_of(0.5 * np.mean(logits) + 0.1)), abs=1e-5)
+    own = [tile.fake_score for tile in found.tiles]
+    assert own == pytest.approx(probability_of(0.5 * np.array(logits) + 0.1), abs=1e-5)
+    assert [reason.value for reason in found.reasons] == [found.fake_score]
 
 
 @pytest.mark.parametrize("shape", [(300, 500), (100, 60), (160, 160), (1000, 900), (12, 4000), (161, 449), (1, 1)])
 def test_tiles_lie_inside_the_image(shape):
     """Every rectangle is inside the original; every view has the model's size; no rectangle comes twice."""
     image = np.zeros((*shape, 3), np.uint8)
-    for cut in (native_tiles, reduced_tiles):
-        views = cut(image, 3)
-        for view in views:
-            assert view.x + view.width <= shape[1]
-            assert view.y + view.height <= shape[0]
-            assert view.pixels.shape == (TILE_PX, TILE_PX, 3)
-        assert len({(view.x, view.y) for view in views}) == len(views)
-        assert cut(image, 0) == []
+    views = reduced_tiles(image, 3)
+    for view in views:
+        assert view.x + view.width <= shape[1]
+        assert view.y + view.height <= shape[0]
+        assert view.pixels.shape == (TILE_PX, TILE_PX, 3)
+    assert len({(view.x, view.y) for view in views}) == len(views)
+    assert reduced_tiles(image, 0) == []
 
 
-def test_a_native_tile_is_the_images_own_pixels():
-    """No resampling touches a native tile; an image smaller than a tile is repeated."""
+def test_no_resampling_touches_a_small_image():
+    """Tiles of an image of 512 px or less are its own pixels; one smaller than a tile is repeated."""
     image = np.random.default_rng(3).integers(0, 256, (400, 500, 3), dtype=np.uint8)
-    for view in native_tiles(image, 2):
+    for view in reduced_tiles(image, 2):
         assert (view.pixels == image[view.y : view.y + TILE_PX, view.x : view.x + TILE_PX]).all()
-    (small,) = native_tiles(image[:50, :70], 1)
-    assert (small.pixels[:50, :70] == small.pixels[50:100, 70:140]).all()
+    assert (centre_tile(image) == image[88:312, 138:362]).all()
+    for small in (reduced_tiles(image[:50, :70], 1)[0].pixels, centre_tile(image[:50, :70])):
+        assert (small[:50, :70] == image[:50, :70]).all()
+        assert (small[:50, :70] == small[50:100, 70:140]).all()
 
 
 def test_a_reduced_copy_shows_the_same_reduced_tiles():

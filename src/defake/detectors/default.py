@@ -1,4 +1,4 @@
-"""The detectors that ship in the package: ONNX on tiles of the image as it is and of the image reduced."""
+"""The detectors that ship in the package: ONNX on tiles of the reduced image."""
 
 from __future__ import annotations
 
@@ -17,29 +17,22 @@ from defake.metrics.calibration import Calibration
 from defake.records import Reason, TileScore
 
 from .base import RGB, Detector, Examination
-from .tiles import View, native_tiles, reduced_tiles
+from .tiles import REDUCED_SIDE_PX, View, reduced_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How an image becomes a score.
-
-    `logit = native_weight * mean(native logits) + reduced_weight * mean(reduced logits) + bias`, then the calibration.
-    """
+    """How an image becomes a score: the calibration of the mean logit of `tiles` reduced tiles."""
 
     tile_px: int
-    native_tiles: int
-    reduced_tiles: int
-    native_weight: float
-    reduced_weight: float
-    bias: float
+    tiles: int
     sha256: str
     calibration: Calibration
 
@@ -53,11 +46,7 @@ class Recipe:
             fields = json.loads(path.read_text(encoding="utf-8"))
             return cls(
                 tile_px=int(fields["tile_px"]),
-                native_tiles=int(fields["native_tiles"]),
-                reduced_tiles=int(fields["reduced_tiles"]),
-                native_weight=float(fields["native_weight"]),
-                reduced_weight=float(fields["reduced_weight"]),
-                bias=float(fields["bias"]),
+                tiles=int(fields["tiles"]),
                 sha256=str(fields["sha256"]),
                 calibration=Calibration(**fields["calibration"]),
             )
@@ -123,40 +112,15 @@ class EmbeddedDetector(Detector):
         return self._sessions[self.threads]
 
     def _examine(self, image: RGB) -> Examination:
-        recipe = self.recipe
-        native = native_tiles(image, recipe.native_tiles, recipe.tile_px)
-        reduced = reduced_tiles(image, recipe.reduced_tiles, recipe.tile_px)
-        logits = self.logits_of([*native, *reduced])
-        logit = recipe.bias
-        means = {}
-        for kind, weight, part in (
-            ("native_tiles", recipe.native_weight, logits[: len(native)]),
-            ("reduced_tiles", recipe.reduced_weight, logits[len(native) :]),
-        ):
-            if len(part):
-                means[kind] = float(self._as_if_whole(part.mean()))
-                logit += weight * float(part.mean())
+        views = reduced_tiles(image, self.recipe.tiles, self.recipe.tile_px)
+        logits = self.logits_of(views)
+        score = float(self.calibration.score(logits.mean()))
         tiles = tuple(
-            TileScore(view.x, view.y, view.width, view.height, float(score))
-            for view, score in zip([*native, *reduced], self._as_if_whole(logits), strict=True)
+            TileScore(view.x, view.y, view.width, view.height, float(own))
+            for view, own in zip(views, self.calibration.score(logits), strict=True)
         )
-        return Examination(float(self.calibration.score(logit)), _reasons(means), tiles)
-
-    def _as_if_whole(self, logits: ArrayLike) -> NDArray[np.float64]:
-        """The scores of an image all of whose tiles had this logit."""
-        both = (self.recipe.native_weight if self.recipe.native_tiles else 0.0) + (
-            self.recipe.reduced_weight if self.recipe.reduced_tiles else 0.0
-        )
-        return self.calibration.score(both * np.asarray(logits, dtype=np.float64) + self.recipe.bias)
-
-
-_WORDS = {"native_tiles": "tiles at native size", "reduced_tiles": "tiles at 512 px"}
-
-
-def _reasons(means: dict[str, float]) -> tuple[Reason, ...]:
-    found = [Reason(kind, f"{_WORDS[kind]}: {mean:.2f}", mean) for kind, mean in means.items()]
-    # The part that departs most from "cannot tell" is the strongest ground.
-    return tuple(sorted(found, key=lambda reason: -abs(reason.value - 0.5)))
+        reason = Reason("reduced_tiles", f"tiles at {REDUCED_SIDE_PX} px: {score:.2f}", score)
+        return Examination(score, (reason,), tiles)
 
 
 def _read_weights(path: Path, sha256: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Which parts of an image a tile detector looks at: native detail, and the same image reduced to a common size."""
+"""Which parts of an image a tile detector looks at: tiles of the image reduced to a common size."""
 
 from __future__ import annotations
 
@@ -27,26 +27,25 @@ class View:
     pixels: NDArray[np.uint8]
 
 
-def native_tiles(pixels: NDArray[np.uint8], count: int, tile_px: int = TILE_PX) -> list[View]:
-    """`count` tiles at native resolution, evenly along the rising diagonal (two: lower left and upper right quarter).
-
-    An image smaller than a tile is repeated to fill it (after B-Free), so that no resampling touches its pixels. Tiles
-    that would show the same rectangle are given once. Deterministic.
-    """
-    shape = pixels.shape[0], pixels.shape[1]
-    places = _along_diagonal(shape, count, tile_px, is_rising=True)
-    return [_view(pixels[y : y + tile_px, x : x + tile_px], (x, y), shape, shape, tile_px) for x, y in places]
+def centre_tile(pixels: NDArray[np.uint8], tile_px: int = TILE_PX) -> NDArray[np.uint8]:
+    """The middle `(tile_px, tile_px, 3)` at native resolution, a smaller image repeated to fill it."""
+    y, x = (_offset(length, 0.5, tile_px) for length in pixels.shape[:2])
+    return repeat_to_fill(pixels[y : y + tile_px, x : x + tile_px], tile_px)
 
 
 def reduced_tiles(pixels: NDArray[np.uint8], count: int, tile_px: int = TILE_PX) -> list[View]:
     """`count` tiles of the image reduced to a longest side of 512 px (Lanczos), evenly along the falling diagonal.
 
-    An image that is smaller already is not enlarged: there these are native tiles of the other two quarters.
+    A smaller image is not enlarged, and one smaller than a tile is repeated to fill it (after B-Free), so that no
+    resampling touches its pixels. Tiles that would show the same rectangle are given once. Deterministic.
     """
     height, width = pixels.shape[:2]
     scale = min(1.0, REDUCED_SIDE_PX / max(height, width))
     small = max(1, round(height * scale)), max(1, round(width * scale))
-    places = _along_diagonal(small, count, tile_px, is_rising=False)
+    places = dict.fromkeys(
+        (_offset(small[1], (i + 0.5) / count, tile_px), _offset(small[0], (i + 0.5) / count, tile_px))
+        for i in range(count)
+    )
     image = Image.fromarray(pixels) if scale < 1 else None
     found = []
     for x, y in places:
@@ -79,15 +78,6 @@ def _reduced_part(image: Image.Image, small: tuple[int, int], box: tuple[int, in
         reducing_gap=3.0,
     )
     return np.asarray(reduced.crop((left - wide[0], top - wide[1], right - wide[0], bottom - wide[1])))
-
-
-def _along_diagonal(shape: tuple[int, int], count: int, side: int, *, is_rising: bool) -> list[tuple[int, int]]:
-    height, width = shape
-    places = []
-    for i in range(count):
-        along = (i + 0.5) / count
-        places.append((_offset(width, along, side), _offset(height, 1 - along if is_rising else along, side)))
-    return list(dict.fromkeys(places))
 
 
 def _view(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from defake.detectors.tiles import TILE_PX, native_tiles
+from defake.checking import COPY_QUALITY, COPY_SIDE_PX
+from defake.detectors.tiles import REDUCED_SIDE_PX, TILE_PX, centre_tile
 from defake.errors import BadDataset
+from defake.perturb import jpeg
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,26 +106,12 @@ def balanced(crops: Sequence[Crop]) -> NDArray[np.float64]:
     return weight
 
 
-def encode(image: Image.Image, quality: int) -> Image.Image:
-    """The image after a JPEG round trip, chroma halved."""
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality, subsampling=2)
-    buffer.seek(0)
-    with Image.open(buffer) as again:
-        return again.convert("RGB")
-
-
 def rescale(image: Image.Image, scale: float) -> Image.Image:
     """The image resized by a factor (Lanczos), at least 8 px a side."""
     if abs(scale - 1) < 1e-3:
         return image
     size = (max(8, round(image.width * scale)), max(8, round(image.height * scale)))
     return image.resize(size, Image.Resampling.LANCZOS)
-
-
-def centre(image: Image.Image, tile_px: int = TILE_PX) -> NDArray[np.uint8]:
-    """The middle tile at native resolution."""
-    return native_tiles(np.asarray(image), 1, tile_px)[0].pixels
 
 
 def rescaled_view(crop: Crop, tile_px: int = TILE_PX) -> NDArray[np.uint8]:
@@ -134,7 +121,7 @@ def rescaled_view(crop: Crop, tile_px: int = TILE_PX) -> NDArray[np.uint8]:
     """
     rng, image = np.random.default_rng([6, crop.index]), crop.open()
     lowest = min(1.0, tile_px / min(image.size))
-    return centre(rescale(image, float(np.exp(rng.uniform(np.log(lowest), 0)))), tile_px)
+    return centre_tile(np.asarray(rescale(image, float(np.exp(rng.uniform(np.log(lowest), 0))))), tile_px)
 
 
 def encoded_view(crop: Crop, tile_px: int = TILE_PX) -> NDArray[np.uint8]:
@@ -142,14 +129,14 @@ def encoded_view(crop: Crop, tile_px: int = TILE_PX) -> NDArray[np.uint8]:
     rng, image = np.random.default_rng([5, crop.index]), crop.open()
     lowest = min(1.0, tile_px / min(image.size))
     scale = float(np.exp(rng.uniform(np.log(lowest), 0))) if rng.random() < 0.7 else 1.0
-    return centre(encode(rescale(image, scale), int(rng.integers(35, 76))), tile_px)
+    return centre_tile(jpeg(np.asarray(rescale(image, scale)), int(rng.integers(35, 76))), tile_px)
 
 
 # Name -> longest side of the whole image and JPEG quality; "as stored" is only reduced, as the detector does itself.
-AS_STORED, COPY = "as stored", "512 px, JPEG 60"
+AS_STORED, COPY = "as stored", f"{COPY_SIDE_PX} px, JPEG {COPY_QUALITY}"
 DEGRADATIONS: dict[str, tuple[int, int | None]] = {
-    AS_STORED: (512, None),
-    COPY: (512, 60),
+    AS_STORED: (REDUCED_SIDE_PX, None),
+    COPY: (COPY_SIDE_PX, COPY_QUALITY),
     "384 px, JPEG 40": (384, 40),
 }
 
@@ -164,5 +151,5 @@ def seen_view(crop: Crop, degradation: str, tile_px: int = TILE_PX) -> NDArray[n
     side, quality = DEGRADATIONS[degradation]
     image = crop.open()
     scale = min(1.0, max(side / max(crop.origin_side_px, 1), tile_px / min(image.size)))
-    image = rescale(image, scale)
-    return centre(image if quality is None else encode(image, quality), tile_px)
+    pixels = np.asarray(rescale(image, scale))
+    return centre_tile(pixels if quality is None else jpeg(pixels, quality), tile_px)

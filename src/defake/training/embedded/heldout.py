@@ -7,20 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from defake.metrics.detection import auc
+
 if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
     from .crops import Crop
-
-
-def auc(is_fake: NDArray[np.bool_], logit: NDArray[np.float64]) -> float | None:
-    """Chance that a fake scores above a photograph, ties a half; None without both classes."""
-    fakes, reals = logit[is_fake], np.sort(logit[~is_fake])
-    if not len(fakes) or not len(reals):
-        return None
-    below = np.searchsorted(reals, fakes, "left") + np.searchsorted(reals, fakes, "right")
-    return float(below.mean() / (2 * len(reals)))
 
 
 def interval(

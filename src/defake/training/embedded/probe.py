@@ -30,8 +30,7 @@ class Plan:
     tile_px: int
     decay: float
     bits: int
-    native_tiles: int
-    reduced_tiles: int
+    tiles: int
 
 
 def features_of(

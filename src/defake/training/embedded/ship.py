@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from .graph import Probe
     from .tower import Tower
 
-DEFAULT = Plan("default", (4, 5, 6), tile_px=224, decay=0.005, bits=8, native_tiles=0, reduced_tiles=2)
-FAST = Plan("fast", (2, 3), tile_px=160, decay=0.02, bits=6, native_tiles=0, reduced_tiles=1)
+DEFAULT = Plan("default", (4, 5, 6), tile_px=224, decay=0.005, bits=8, tiles=2)
+FAST = Plan("fast", (2, 3), tile_px=160, decay=0.02, bits=6, tiles=1)
 # What the probe learns from, and the share of the loss each kind of view has. Source: ours, docs/experiments.md.
 SHARES = {AS_STORED: 0.4, "rescaled": 0.3, "encoded": 0.3}
 MEASURED, MEASURED_PER_CLASS = (*MATCHED, *PACKAGES), 150
@@ -156,11 +156,7 @@ def write_weights(tower: Tower, probe: Probe, plan: Plan, figures_of: dict[str, 
     record = {
         "sha256": hashlib.sha256(content).hexdigest(),
         "tile_px": plan.tile_px,
-        "native_tiles": plan.native_tiles,
-        "reduced_tiles": plan.reduced_tiles,
-        "native_weight": 0.0 if not plan.native_tiles else 0.5,
-        "reduced_weight": 1.0 if not plan.native_tiles else 0.5,
-        "bias": 0.0,
+        "tiles": plan.tiles,
         **figures_of,
     }
     path = out / f"{plan.name}.json"
