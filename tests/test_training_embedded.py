@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from defake.cli import app
 from defake.detectors.default import EmbeddedDetector
 from defake.detectors.tiles import View
-from defake.errors import BadDataset, WeightsMismatch
+from defake.errors import BadConfig, BadDataset, WeightsMismatch
 from defake.training.embedded import ship
 from defake.training.embedded.crops import (
     MATCHED,
@@ -119,6 +119,14 @@ def test_the_command_writes_what_ships(clip, manifest, tmp_path):
     for name in ("default", "fast"):
         (score,) = EmbeddedDetector(name, tmp_path).score([image])
         assert 0 <= score <= 1
+
+
+def test_features_of_other_manifests_are_not_taken(clip, manifest, tmp_path):
+    """A second manifest in the same folder is refused before anything is computed."""
+    plan, tower = Plan("tiny", (1,), 160, decay=0.1, bits=8, tiles=1), Tower(clip, 1)
+    ship.Bench(plan, tower, read_crops([manifest]), tmp_path, lambda _: None)
+    with pytest.raises(BadConfig, match="other manifests"):
+        ship.Bench(plan, tower, read_crops([manifest, manifest]), tmp_path, lambda _: None)
 
 
 def test_without_clip_nothing_is_trained(tmp_path):

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from .crops import MOST_PER_SOURCE
+
 _KNOWN_FAILURES = """- Illustrations, paintings and screenshots were not measured.
 - The matched collections are small: their intervals are wide, and new generators may differ.
 - Compression removes much of the signal; see the table.
 - Photographs that were retouched, upscaled or denoised by learned tools were not measured.
 - Images under 128 px and nearly flat ones are always `unsure`."""
 
-
-_DATA = """3,795 of 7,100 labelled crops (at most 304 px of the training, 448 px of the development collections; at
-most 170 of a collection and class, 250 of one, and all of the five matched collections) and 599 whole images in
-118 packages of Debian, npm and PyPI (504 photographs, 95 generated: `docs/outside-images.csv`). Each is seen three
-times: as the detector would see it (0.4 of the weight), at a random scale (0.3), and with a random JPEG history (0.3),
-both drawn alike for the classes. No image is redistributed. Source: `defake train default`."""
 
 _HOW = """Each collection is scored by a probe that saw nothing of it: one tile a crop, shrunk as its original
 would be. AUC with 95 % bootstrap intervals, images resampled within collection and class. The shipped
@@ -33,20 +29,29 @@ def write_card(name: str, summary: str, record: dict[str, Any], megabytes: float
         f"Weights: `{name}.onnx`, {megabytes:.1f} MB, sha256 `{record['sha256']}`.",
         "",
     ]
-    lines += ["## Data", "", _DATA, "", "## Figures on collections left out", ""]
+    lines += ["## Data", "", *_data(record["data"]), "", "## Figures on collections left out", ""]
     lines += [_HOW, ""]
     lines += _table(record["degradations"], record.get("packages", {}))
     lines += _band(record)
-    if "null_auc" in record:
-        lines += [
-            "",
-            f"Zero-pixel null: the original's longest side alone reaches AUC {record['null_auc']:.3f} on these images.",
-        ]
+    null = "undefined" if record["null_auc"] is None else f"{record['null_auc']:.3f}"
+    lines += ["", f"Zero-pixel null: the original's longest side alone has AUC {null} on the matched collections."]
     lines += ["", "## By generator", "", "| generator | images | called `fake`, as stored |", "|---|---|---|"]
-    lines += [f"| {g['generator']} | {g['images']} | {g['called_fake']:.0%} |" for g in record.get("generators", [])]
+    lines += [f"| {g['generator']} | {g['images']} | {g['called_fake']:.0%} |" for g in record["generators"]]
     lines += ["", "## Known failures", "", _KNOWN_FAILURES, "", "## Licence", ""]
     lines += ["Weights: Apache-2.0, initialised from OpenAI CLIP ViT-B/16 (MIT)."]
     return "\n".join(lines) + "\n"
+
+
+def _data(data: dict[str, Any]) -> list[str]:
+    shares = ", ".join(f"{kind} {share:g}" for kind, share in data["shares"].items())
+    return [
+        f"{data['crops']:,} labelled crops of {data['collections']} collections (of a collection and class at most",
+        f"{MOST_PER_SOURCE}, with few exceptions), and {data['package_photographs']} photographs and",
+        f"{data['package_generated']} generated images in packages of Debian, npm and PyPI",
+        "(`docs/outside-images.csv`).",
+        f"Shares of the loss by view: {shares}; scale and JPEG quality are drawn alike for both",
+        "classes. No image is redistributed. Source: `defake train default`.",
+    ]
 
 
 def _band(record: dict[str, Any]) -> list[str]:
@@ -64,26 +69,23 @@ def _band(record: dict[str, Any]) -> list[str]:
         for degradation, row in part.items():
             shares = (row["photographs_called_fake"], row["generated_called_fake"])
             lines.append(f"| {degradation} | {where} | {shares[0]:.1%} | {shares[1]:.1%} |")
-    if "withdrawn" in record:
-        of = {name: "none" if share is None else f"{share:.0%}" for name, share in record["withdrawn"].items()}
-        lines += [
-            "",
-            "`defake check` looks twice before it says `fake`: a copy of 512 px, JPEG 60 turns into `real`",
-            f"{of['photographs']} of the photographs called `fake` and {of['generated']} of the generated images",
-            "called `fake`; these become `unsure`, which the table does not count.",
-        ]
-    return lines + _risk(record)
+    of = {name: "none" if share is None else f"{share:.0%}" for name, share in record["withdrawn"].items()}
+    lines += [
+        "",
+        "`defake check` looks twice before it says `fake`: a copy of 512 px, JPEG 60 turns into `real`",
+        f"{of['photographs']} of the photographs called `fake` and {of['generated']} of the generated images",
+        "called `fake`; these become `unsure`, which the table does not count.",
+    ]
+    return [*lines, *_risk(record)]
 
 
 def _risk(record: dict[str, Any]) -> list[str]:
-    if "risk" not in record:
-        return []
     lines = [
         "",
         "Errors when the images nearest the middle of the band get no verdict (risk against coverage, as stored):",
     ]
     lines += ["", "| images with a verdict | called wrongly |", "|---|---|"]
-    return lines + [f"| {row['coverage']:.0%} | {row['risk']:.1%} |" for row in record["risk"]]
+    return [*lines, *(f"| {row['coverage']:.0%} | {row['risk']:.1%} |" for row in record["risk"])]
 
 
 def _table(degradations: dict[str, Any], packages: dict[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from defake.errors import BadConfig
 from defake.metrics.calibration import Calibration, risk_coverage
 
 from .crops import AS_STORED, COPY, DEGRADATIONS, MATCHED, PACKAGES, Crop, balanced, chosen
@@ -33,12 +34,16 @@ MEASURED, MEASURED_PER_CLASS = (*MATCHED, *PACKAGES), 150
 
 
 class Bench:
-    """The features of all views of a plan, and the held-out logits that follow from them."""
+    """The features of all views of a plan, and the held-out logits that follow from them.
+
+    Raises: BadConfig if `folder` holds features of other crops.
+    """
 
     def __init__(
         self, plan: Plan, tower: Tower, crops: Sequence[Crop], folder: Path, say: Callable[[str], None]
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        _claim(folder, crops)
         self.plan = plan
         self.learnt, self.measured = chosen(crops), measured(crops)
         self.features = {kind: features_of(tower, self.learnt, kind, plan, folder, say=say) for kind in SHARES}
@@ -74,6 +79,16 @@ class Bench:
         return found, elsewhere
 
 
+def _claim(folder: Path, crops: Sequence[Crop]) -> None:
+    """Features are kept by the number of a crop, so they must not be read for other manifests."""
+    lines = (f"{crop.path.name} {crop.source} {crop.is_fake} {crop.origin_side_px}" for crop in crops)
+    digest, mark = hashlib.sha256("\n".join(lines).encode()).hexdigest(), folder / "crops.sha256"
+    if not mark.is_file():
+        mark.write_text(digest, encoding="utf-8")
+    elif mark.read_text(encoding="utf-8") != digest:
+        raise BadConfig(f"{folder} holds features of other manifests; give another --out, or the same manifests again")
+
+
 def measured(crops: Sequence[Crop]) -> list[Crop]:
     """At most 150 crops of each matched collection and class, drawn with seed 5, and the images of the packages."""
     counts: Counter[tuple[str, bool]] = Counter()
@@ -103,6 +118,7 @@ def figures(bench: Bench) -> dict[str, Any]:
     called = {name: band.score(logit) >= band.fake_above for name, logit in logits.items()}
     found: dict[str, Any] = {
         "calibration": calibration,
+        "data": _data(bench.learnt),
         "degradations": {name: _row(matched, logit[inside], called[name][inside]) for name, logit in logits.items()},
         "generators": _by_generator(matched, called[AS_STORED][inside]),
         "null_auc": zero_pixel_null(matched),
@@ -114,6 +130,18 @@ def figures(bench: Bench) -> dict[str, Any]:
             name: _row(packages, logit[~inside], called[name][~inside]) for name, logit in logits.items()
         }
     return found
+
+
+def _data(learnt: Sequence[Crop]) -> dict[str, Any]:
+    whole = [crop for crop in learnt if crop.source in PACKAGES]
+    generated = sum(crop.is_fake for crop in whole)
+    return {
+        "crops": len(learnt) - len(whole),
+        "collections": len({crop.source for crop in learnt} - set(PACKAGES)),
+        "package_photographs": len(whole) - generated,
+        "package_generated": generated,
+        "shares": SHARES,
+    }
 
 
 def _risk(crops: Sequence[Crop], logit: NDArray[np.float64], calibration: Calibration) -> list[dict[str, float]]:
