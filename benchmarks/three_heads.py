@@ -75,7 +75,7 @@ def train(module, loss_of, fake, seed, epochs=12):
 
 def logistic(x, fake, _generators, held, _seed):
     """The ridge-penalised logistic regression of the flattened features."""
-    plan = Plan("logistic", TAPS, 224, decay=0.03, bits=32, tiles=1)
+    plan = Plan("logistic", TAPS, 224, decay=0.03, tiles=1, whole=False)
     weight = np.where(fake > 0, 0.5 / fake.sum(), 0.5 / (1 - fake).sum())
     probe = fit_probe(x.flatten(1).numpy(), fake.numpy() > 0, weight, plan)
     return torch.from_numpy(logits_of(probe, held.flatten(1).numpy()))

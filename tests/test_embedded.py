@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from defake.detectors.default import EmbeddedDetector
-from defake.detectors.tiles import TILE_PX, centre_tile, reduced_tiles
+from defake.detectors.default import TOWER_FILE, EmbeddedDetector
+from defake.detectors.tiles import TILE_PX, centre_tile, reduced_tiles, views_of
 from defake.errors import WeightsMismatch
 from defake.metrics.calibration import probability_of
 
@@ -37,12 +37,14 @@ def folder(tmp_path):
     model.ir_version = 10
     content = model.SerializeToString()
     (tmp_path / "tiny.onnx").write_bytes(content)
+    (tmp_path / TOWER_FILE).write_bytes(b"nothing points here")
     import hashlib
 
     recipe = {
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "sha256": hashlib.sha256(content + b"nothing points here").hexdigest(),
         "tile_px": TILE_PX,
         "tiles": 2,
+        "whole": True,
         "calibration": {"slope": 0.5, "intercept": 0.1, "real_below": 0.4, "fake_above": 0.6},
     }
     (tmp_path / "tiny.json").write_text(json.dumps(recipe))
@@ -52,11 +54,11 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("shape", [(300, 500), (100, 60), (224, 224), (1000, 90), (12, 4000)])
 def test_the_score_is_the_stated_function_of_its_parts(folder, shape):
-    """sigmoid(0.5 * mean(tiles) + 0.1), from the model's own logits; the score of a tile is that of its own logit."""
+    """sigmoid(0.5 * mean(views) + 0.1), from the model's own logits; the score of a tile is that of its own logit."""
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     detector = EmbeddedDetector("tiny", folder)
     (found,) = detector.examine([image])
-    logits = [2 * view.pixels.mean() / 255 - 1 for view in reduced_tiles(image, 2)]
+    logits = [2 * view.pixels.mean() / 255 - 1 for view in views_of(image, 2, whole=True)]
     assert found.fake_score == pytest.approx(float(probability_of(0.5 * np.mean(logits) + 0.1)), abs=1e-5)
     own = [tile.fake_score for tile in found.tiles]
     assert own == pytest.approx(probability_of(0.5 * np.array(logits) + 0.1), abs=1e-5)
@@ -67,13 +69,28 @@ def test_the_score_is_the_stated_function_of_its_parts(folder, shape):
 def test_tiles_lie_inside_the_image(shape):
     """Every rectangle is inside the original; every view has the model's size; no rectangle comes twice."""
     image = np.zeros((*shape, 3), np.uint8)
-    views = reduced_tiles(image, 3)
+    views = views_of(image, 3, whole=True)
     for view in views:
         assert view.x + view.width <= shape[1]
         assert view.y + view.height <= shape[0]
         assert view.pixels.shape == (TILE_PX, TILE_PX, 3)
-    assert len({(view.x, view.y) for view in views}) == len(views)
+    assert len({(view.x, view.y, view.width, view.height) for view in views}) == len(views)
     assert reduced_tiles(image, 0) == []
+
+
+def test_the_whole_is_the_middle_square_reduced_to_a_tile():
+    """Its shorter side fills the view; of an image no larger than a tile it is the tile itself, given once."""
+    from PIL import Image
+
+    rng = np.random.default_rng(6)
+    image = np.kron(rng.integers(0, 256, (60, 100, 3)), np.ones((10, 10, 1))).astype(np.uint8)
+    *tiles, whole = views_of(image, 2, whole=True)
+    assert [(view.x, view.width) for view in tiles] == [(view.x, view.width) for view in reduced_tiles(image, 2)]
+    assert (whole.x, whole.y, whole.width, whole.height) == (198, 0, 601, 600)
+    middle = np.asarray(Image.fromarray(image[:, 198:799]).resize((TILE_PX, TILE_PX), Image.Resampling.LANCZOS))
+    assert np.abs(whole.pixels.astype(int) - middle).mean() < 3
+    (only,) = views_of(image[:200, :200], 2, whole=True)
+    assert (only.width, only.height) == (200, 200)
 
 
 def test_no_resampling_touches_a_small_image():
@@ -128,14 +145,16 @@ def test_batch_mates_change_nothing(folder):
 
 def test_corrupted_weights_are_named(folder):
     """One changed byte, a missing file, a damaged recipe: WeightsMismatch, and nothing is scored."""
-    content = bytearray((folder / "tiny.onnx").read_bytes())
-    content[-1] ^= 1
-    (folder / "tiny.onnx").write_bytes(content)
-    with pytest.raises(WeightsMismatch, match="corrupted: expected sha256"):
-        EmbeddedDetector("tiny", folder)
-    (folder / "tiny.onnx").unlink()
-    with pytest.raises(WeightsMismatch, match=r"cannot read the weights .*tiny\.onnx"):
-        EmbeddedDetector("tiny", folder)
+    for name in (TOWER_FILE, "tiny.onnx"):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(WeightsMismatch, match="corrupted: expected sha256"):
+            EmbeddedDetector("tiny", folder)
+        (folder / name).write_bytes(whole)
+    for name in (TOWER_FILE, "tiny.onnx"):
+        (folder / name).unlink()
+        with pytest.raises(WeightsMismatch, match=f"cannot read the weights .*{name}"):
+            EmbeddedDetector("tiny", folder)
     (folder / "tiny.json").write_text("{}")
     with pytest.raises(WeightsMismatch, match="cannot read"):
         EmbeddedDetector("tiny", folder)

@@ -110,12 +110,12 @@ DETECTORS = Registry(
             "default",
             "defake.detectors.default:EmbeddedDetector",
             Card(
-                summary="Embedded general detector: six blocks of CLIP ViT-B/16 on two tiles at 512 px.",
+                summary="Embedded general detector: seven blocks of CLIP ViT-B/16 on two tiles and the whole.",
                 paper="ours; intermediate features after RINE (arXiv 2402.19091)",
                 licence="Apache-2.0; initialised from OpenAI CLIP ViT-B/16 (MIT)",
                 weights="in the package",
                 training="probes fitted to 3,795 of 7,100 labelled crops of 40 generators; see docs/cards/default.md",
-                input_size="any; 224 px tiles of the image reduced to 512 px",
+                input_size="any; two 224 px tiles of the image reduced to 512 px, and its middle square reduced to 224 px",
                 score="calibrated probability that the image is generated, at equal priors",
             ),
             options={"weights": "default"},
@@ -124,7 +124,7 @@ DETECTORS = Registry(
             "fast",
             "defake.detectors.default:EmbeddedDetector",
             Card(
-                summary="Embedded quick detector: three blocks on one tile; for a first pass, much weaker.",
+                summary="Embedded quick detector: four blocks on one tile; for a first pass, much weaker.",
                 paper="ours; intermediate features after RINE (arXiv 2402.19091)",
                 licence="Apache-2.0; initialised from OpenAI CLIP ViT-B/16 (MIT)",
                 weights="in the package",

@@ -17,7 +17,7 @@ from defake.metrics.calibration import Calibration
 from defake.records import Reason, TileScore
 
 from .base import RGB, Detector, Examination
-from .tiles import REDUCED_SIDE_PX, View, reduced_tiles
+from .tiles import REDUCED_SIDE_PX, View, views_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,14 +25,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
+TOWER_FILE = "tower.bin"  # the blocks that default and fast share
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How an image becomes a score: the calibration of the mean logit of `tiles` reduced tiles."""
+    """How an image becomes a score: the calibration of the mean logit of `tiles.views_of` it."""
 
     tile_px: int
     tiles: int
+    whole: bool
     sha256: str
     calibration: Calibration
 
@@ -47,6 +49,7 @@ class Recipe:
             return cls(
                 tile_px=int(fields["tile_px"]),
                 tiles=int(fields["tiles"]),
+                whole=bool(fields["whole"]),
                 sha256=str(fields["sha256"]),
                 calibration=Calibration(**fields["calibration"]),
             )
@@ -59,8 +62,9 @@ class Recipe:
 class EmbeddedDetector(Detector):
     """A tile model in ONNX, run on the CPU.
 
-    `weights` names a pair `NAME.onnx`, `NAME.json` of the package, `folder` another place for it. The file's SHA-256
-    must be the one in the recipe. An image is scored by `threads` threads; 0 is one a core.
+    `weights` names a pair `NAME.onnx`, `NAME.json` of the package, `folder` another place for it; `tower.bin` lies
+    beside. The SHA-256 of both files must be the one in the recipe. An image is scored by `threads` threads; 0 is one a
+    core.
 
     Raises: WeightsMismatch if a file is missing, corrupted or does not belong to its recipe.
     """
@@ -72,7 +76,8 @@ class EmbeddedDetector(Detector):
         place = Path(folder) if folder else WEIGHTS
         self.recipe = Recipe.read(place / f"{weights}.json")
         self.calibration = self.recipe.calibration
-        self._content = _read_weights(place / f"{weights}.onnx", self.recipe.sha256)
+        self._graph = place / f"{weights}.onnx"
+        _check_weights(self._graph, self.recipe.sha256)
         self._sessions: dict[int, Any] = {}
         self.threads = threads
 
@@ -84,7 +89,7 @@ class EmbeddedDetector(Detector):
         return other
 
     def weights_hash(self) -> str:
-        """SHA-256 of the ONNX file."""
+        """SHA-256 of the ONNX file and the tower's."""
         return self.recipe.sha256
 
     def score(self, images: Sequence[RGB]) -> NDArray[np.float64]:
@@ -108,41 +113,40 @@ class EmbeddedDetector(Detector):
     def _session(self) -> Any:
         # Opened when first used: how many threads it gets is known then. Copies share what is open.
         if self.threads not in self._sessions:
-            self._sessions[self.threads] = _open_session(self._content, self.threads)
+            self._sessions[self.threads] = _open_session(self._graph, self.threads)
         return self._sessions[self.threads]
 
     def _examine(self, image: RGB) -> Examination:
-        views = reduced_tiles(image, self.recipe.tiles, self.recipe.tile_px)
+        views = views_of(image, self.recipe.tiles, self.recipe.tile_px, whole=self.recipe.whole)
         logits = self.logits_of(views)
         score = float(self.calibration.score(logits.mean()))
         tiles = tuple(
             TileScore(view.x, view.y, view.width, view.height, float(own))
             for view, own in zip(views, self.calibration.score(logits), strict=True)
         )
-        reason = Reason("reduced_tiles", f"tiles at {REDUCED_SIDE_PX} px: {score:.2f}", score)
+        seen = "tiles and whole" if self.recipe.whole else f"tiles at {REDUCED_SIDE_PX} px"
+        reason = Reason("reduced_tiles", f"{seen}: {score:.2f}", score)
         return Examination(score, (reason,), tiles)
 
 
-def _read_weights(path: Path, sha256: str) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise WeightsMismatch(f"cannot read the weights {path}: {error.strerror}; reinstall defake") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
+def _check_weights(graph: Path, sha256: str) -> None:
+    digest = hashlib.sha256()
+    for path in (graph, graph.with_name(TOWER_FILE)):
+        try:
+            digest.update(path.read_bytes())
+        except OSError as error:
+            raise WeightsMismatch(f"cannot read the weights {path}: {error.strerror}; reinstall defake") from error
+    if digest.hexdigest() != sha256:
         raise WeightsMismatch(
-            f"the weights {path} are corrupted: expected sha256 {sha256[:12]}…, got {found[:12]}…; "
-            "reinstall: pip install --force-reinstall defake"
+            f"the weights {graph} or {TOWER_FILE} beside it are corrupted: expected sha256 {sha256[:12]}…, "
+            f"got {digest.hexdigest()[:12]}…; reinstall: pip install --force-reinstall defake"
         )
-    return content
 
 
-def _open_session(content: bytes, threads: int) -> Any:
+def _open_session(graph: Path, threads: int) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
-    # Weights are stored as integers and unfolded to float32 once, at load: activations are never quantised.
-    options.add_session_config_entry("session.disable_quant_qdq", "1")
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])

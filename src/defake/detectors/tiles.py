@@ -9,6 +9,8 @@ import numpy as np
 from PIL import Image
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 TILE_PX = 224
@@ -33,19 +35,32 @@ def centre_tile(pixels: NDArray[np.uint8], tile_px: int = TILE_PX) -> NDArray[np
     return repeat_to_fill(pixels[y : y + tile_px, x : x + tile_px], tile_px)
 
 
+def views_of(pixels: NDArray[np.uint8], tiles: int, tile_px: int = TILE_PX, *, whole: bool = False) -> list[View]:
+    """`reduced_tiles`, and with `whole` the middle square of the image reduced to one tile.
+
+    The tiles show detail, the whole what is left of it in any copy. Views of the same rectangle are given once.
+    """
+    found = reduced_tiles(pixels, tiles, tile_px)
+    if whole:
+        found.append(_reduced(pixels, min(1.0, tile_px / min(pixels.shape[:2])), [0.5], tile_px)[0])
+    return list({(view.x, view.y, view.width, view.height): view for view in found}.values())
+
+
 def reduced_tiles(pixels: NDArray[np.uint8], count: int, tile_px: int = TILE_PX) -> list[View]:
     """`count` tiles of the image reduced to a longest side of 512 px (Lanczos), evenly along the falling diagonal.
 
     A smaller image is not enlarged, and one smaller than a tile is repeated to fill it (after B-Free), so that no
     resampling touches its pixels. Tiles that would show the same rectangle are given once. Deterministic.
     """
+    scale = min(1.0, REDUCED_SIDE_PX / max(pixels.shape[:2]))
+    return _reduced(pixels, scale, [(i + 0.5) / count for i in range(count)], tile_px)
+
+
+def _reduced(pixels: NDArray[np.uint8], scale: float, centres: Sequence[float], tile_px: int) -> list[View]:
+    """The tiles around points of the falling diagonal (0 to 1) of the image reduced by a factor."""
     height, width = pixels.shape[:2]
-    scale = min(1.0, REDUCED_SIDE_PX / max(height, width))
     small = max(1, round(height * scale)), max(1, round(width * scale))
-    places = dict.fromkeys(
-        (_offset(small[1], (i + 0.5) / count, tile_px), _offset(small[0], (i + 0.5) / count, tile_px))
-        for i in range(count)
-    )
+    places = dict.fromkeys((_offset(small[1], c, tile_px), _offset(small[0], c, tile_px)) for c in centres)
     image = Image.fromarray(pixels) if scale < 1 else None
     found = []
     for x, y in places:

@@ -27,8 +27,8 @@ def default(
 ) -> None:
     """Fit the probes that ship: leave each matched collection out in turn, calibrate there, then learn from every crop.
 
-    Writes the weights, recipe and card of default and fast (.onnx, .json, .md), and figures.json. A run that was cut
-    short goes on when the same command is given again.
+    Writes the weights, recipe and card of default and fast (.onnx, .json, .md), the tower.bin they share, and
+    figures.json. A run that was cut short goes on when the same command is given again.
     """
     from defake.registry import DETECTORS
     from defake.training.embedded import ship
@@ -39,10 +39,12 @@ def default(
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
+    plans = (ship.DEFAULT, ship.FAST)
+    if quick:
+        plans = (replace(ship.DEFAULT, taps=(1, 2)), replace(ship.FAST, taps=(1,)))
     crops, found = read_crops(manifests), {}
-    for shipped in (ship.DEFAULT, ship.FAST):
-        plan = replace(shipped, taps=(1, 2) if shipped is ship.DEFAULT else (1,)) if quick else shipped
-        tower = Tower(clip, max(plan.taps))
+    tower = Tower(clip, max(max(plan.taps) for plan in plans))
+    for plan in plans:
         bench = ship.Bench(plan, tower, crops, out / "features", say)
         found[plan.name] = ship.figures(bench)
         for degradation, row in found[plan.name]["degradations"].items():
@@ -50,8 +52,7 @@ def default(
             print(f"{plan.name:8} {degradation:16} held-out AUC {row['auc']:.3f} [{low:.3f}, {high:.3f}]")
         if not only_measure:
             path = ship.write_weights(tower, bench.fit(), plan, found[plan.name], out)
-            summary, weights = DETECTORS.get(plan.name).card.summary, path.with_suffix(".onnx")
-            card = write_card(plan.name, summary, json.loads(path.read_text()), weights.stat().st_size / 1e6)
+            card = write_card(plan.name, DETECTORS.get(plan.name).card.summary, json.loads(path.read_text()), out)
             path.with_suffix(".md").write_text(card, encoding="utf-8")
             print(path)
     (out / "figures.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from defake.detectors.default import TOWER_FILE
 
 from .crops import MOST_PER_SOURCE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _KNOWN_FAILURES = """- Illustrations, paintings and screenshots were not measured.
 - The matched collections are small: their intervals are wide, and new generators may differ.
@@ -13,20 +18,21 @@ _KNOWN_FAILURES = """- Illustrations, paintings and screenshots were not measure
 - Images under 128 px and nearly flat ones are always `unsure`."""
 
 
-_HOW = """Each collection is scored by a probe that saw nothing of it: one tile a crop, shrunk as its original
-would be. AUC with 95 % bootstrap intervals, images resampled within collection and class. The shipped
-probe learnt from these too. `packages` are the whole images, those of each registry left out in turn; all their
+_HOW = """Each collection is scored by a probe that saw nothing of it, each crop and each copy of it as an image of its
+own, as `defake check` would see it. AUC with 95 % bootstrap intervals, images resampled within collection and class.
+The shipped probe learnt from these too. `packages` are whole images, those of each registry left out in turn; all their
 generated images are of one publisher, so that column says more about photographs than about generators."""
 
 
-def write_card(name: str, summary: str, record: dict[str, Any], megabytes: float) -> str:
+def write_card(name: str, summary: str, record: dict[str, Any], folder: Path) -> str:
     """Markdown: what the detector is, its figures on held-out collections, its known failures, its licence."""
     lines = [
         f"# `{name}`",
         "",
         summary,
         "",
-        f"Weights: `{name}.onnx`, {megabytes:.1f} MB, sha256 `{record['sha256']}`.",
+        f"Weights: `{name}.onnx`, {_megabytes(folder / f'{name}.onnx')}, and `{TOWER_FILE}`, which `default` and",
+        f"`fast` share, {_megabytes(folder / TOWER_FILE)}; sha256 of both in this order `{record['sha256']}`.",
         "",
     ]
     lines += ["## Data", "", *_data(record["data"]), "", "## Figures on collections left out", ""]
@@ -40,6 +46,10 @@ def write_card(name: str, summary: str, record: dict[str, Any], megabytes: float
     lines += ["", "## Known failures", "", _KNOWN_FAILURES, "", "## Licence", ""]
     lines += ["Weights: Apache-2.0, initialised from OpenAI CLIP ViT-B/16 (MIT)."]
     return "\n".join(lines) + "\n"
+
+
+def _megabytes(path: Path) -> str:
+    return f"{path.stat().st_size / 1e6:.1f} MB"
 
 
 def _data(data: dict[str, Any]) -> list[str]:
@@ -59,8 +69,8 @@ def _band(record: dict[str, Any]) -> list[str]:
     lines = [
         "",
         f"The band: `fake` from {band['fake_above']:.3f}, `real` below {band['real_below']:.3f}, `unsure` between.",
-        "It was set on all collections, each left out in turn: on average at most 5 % of photographs reach it,",
-        "the worst collection set aside. That gives:",
+        "It was set on all collections, each left out in turn (those not in the table by one tile a crop): on average",
+        "at most 5 % of photographs reach it, the worst collection set aside. That gives:",
         "",
         "| copies | where | photographs called `fake` | generated images called `fake` |",
         "|---|---|---|---|",

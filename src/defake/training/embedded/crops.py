@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from defake.checking import COPY_QUALITY, COPY_SIDE_PX
-from defake.detectors.tiles import REDUCED_SIDE_PX, TILE_PX, centre_tile
+from defake.detectors.tiles import REDUCED_SIDE_PX, TILE_PX, centre_tile, views_of
 from defake.errors import BadDataset
 from defake.perturb import jpeg
 
@@ -132,24 +132,32 @@ def encoded_view(crop: Crop, tile_px: int = TILE_PX) -> NDArray[np.uint8]:
     return centre_tile(jpeg(np.asarray(rescale(image, scale)), int(rng.integers(35, 76))), tile_px)
 
 
-# Name -> longest side of the whole image and JPEG quality; "as stored" is only reduced, as the detector does itself.
-AS_STORED, COPY = "as stored", f"{COPY_SIDE_PX} px, JPEG {COPY_QUALITY}"
-DEGRADATIONS: dict[str, tuple[int, int | None]] = {
-    AS_STORED: (REDUCED_SIDE_PX, None),
-    COPY: (COPY_SIDE_PX, COPY_QUALITY),
-    "384 px, JPEG 40": (384, 40),
-}
-
-
-def seen_view(crop: Crop, degradation: str, tile_px: int = TILE_PX) -> NDArray[np.uint8]:
-    """The middle tile of what the detector would see of the image the crop is of, at the scale it would see it.
+def reduced_view(crop: Crop, tile_px: int = TILE_PX) -> NDArray[np.uint8]:
+    """The middle tile at the scale at which the detector would see it in the image the crop was cut from.
 
     A crop is not shrunk below one tile: the rest of the original, which would fill the tile, is not there. Originals
     of the classes differ in size, so shrinking alone would become the label; whole photographs that were shrunk as far
     or further (`PACKAGES`) take that way out (docs/experiments.md).
     """
-    side, quality = DEGRADATIONS[degradation]
     image = crop.open()
-    scale = min(1.0, max(side / max(crop.origin_side_px, 1), tile_px / min(image.size)))
-    pixels = np.asarray(rescale(image, scale))
-    return centre_tile(pixels if quality is None else jpeg(pixels, quality), tile_px)
+    scale = min(1.0, max(REDUCED_SIDE_PX / max(crop.origin_side_px, 1), tile_px / min(image.size)))
+    return centre_tile(np.asarray(rescale(image, scale)), tile_px)
+
+
+# Name -> longest side and JPEG quality of a copy.
+AS_STORED, COPY = "as stored", f"{COPY_SIDE_PX} px, JPEG {COPY_QUALITY}"
+DEGRADATIONS: dict[str, tuple[int, int] | None] = {
+    AS_STORED: None,
+    COPY: (COPY_SIDE_PX, COPY_QUALITY),
+    "384 px, JPEG 40": (384, 40),
+}
+
+
+def seen_views(crop: Crop, degradation: str, tiles: int, tile_px: int, *, whole: bool) -> list[NDArray[np.uint8]]:
+    """What the detector looks at, were the crop, or a copy of it, given to it as an image of its own."""
+    image, copy = crop.open(), DEGRADATIONS[degradation]
+    if copy is None:
+        pixels = np.asarray(image)
+    else:
+        pixels = jpeg(np.asarray(rescale(image, min(1.0, copy[0] / max(image.size)))), copy[1])
+    return [view.pixels for view in views_of(pixels, tiles, tile_px, whole=whole)]

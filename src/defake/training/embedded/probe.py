@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from .crops import Crop, encoded_view, rescaled_view, seen_view
+from .crops import DEGRADATIONS, Crop, encoded_view, reduced_view, rescaled_view, seen_views
 from .graph import Probe
 
 if TYPE_CHECKING:
@@ -23,24 +23,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a shipped detector is: tapped blocks, tile, ridge penalty, bits. Source: ours, docs/experiments.md."""
+    """What a shipped detector is: tapped blocks, ridge penalty, the views it looks at.
+
+    Source: ours, docs/experiments.md.
+    """
 
     name: str
     taps: tuple[int, ...]
     tile_px: int
     decay: float
-    bits: int
     tiles: int
+    whole: bool
 
 
 def features_of(
     tower: Tower, crops: Sequence[Crop], kind: str, plan: Plan, folder: Path, *, say: Callable[[str], None]
 ) -> NDArray[np.float32]:
-    """`(n, len(taps) * 1536)` of one view a crop: `rescaled`, `encoded` or the name of a degradation.
+    """`(n, len(taps) * 1536)` of what is seen of each crop.
 
-    What was computed before is read from `folder`, so that a run cut short goes on.
+    `kind` is a view to learn from, `VIEWS`, or the name of a degradation: the mean over the views that the detector
+    looks at then, whose logit is the mean of their logits. What was computed before is read from `folder`, so that a
+    run cut short goes on.
     """
-    place = folder / f"{plan.name}-{kind.replace(' ', '').replace(',', '-')}.npz"
+    blocks = ".".join(map(str, plan.taps))  # in the name, so that a run with --quick is not taken for the whole
+    place = folder / f"{plan.name}-{blocks}-{kind.replace(' ', '').replace(',', '-')}.npz"
     known: dict[int, NDArray[np.float16]] = {}
     if place.is_file():
         with np.load(place) as kept:
@@ -48,19 +54,25 @@ def features_of(
     missing = [crop for crop in crops if crop.index not in known]
     for start in range(0, len(missing), 32):
         part = missing[start : start + 32]
-        views = torch.from_numpy(np.stack([_view(crop, kind, plan.tile_px) for crop in part])).permute(0, 3, 1, 2)
-        found = tower(views, plan.taps).flatten(1).numpy().astype(np.float16)
-        known |= {crop.index: row for crop, row in zip(part, found, strict=True)}
+        views = [_views(crop, kind, plan) for crop in part]
+        stacked = torch.from_numpy(np.concatenate(views)).permute(0, 3, 1, 2)
+        rows = tower(stacked, plan.taps).flatten(1).numpy()
+        for crop, own in zip(part, np.split(rows, np.cumsum([len(v) for v in views])[:-1]), strict=True):
+            known[crop.index] = own.mean(0).astype(np.float16)
         if start // 32 % 10 == 9 or start + 32 >= len(missing):
             np.savez(place, index=np.array(list(known)), features=np.stack(list(known.values())))
             say(f"{plan.name}, {kind}: {min(start + 32, len(missing))} of {len(missing)} views")
     return np.stack([known[crop.index] for crop in crops]).astype(np.float32)
 
 
-def _view(crop: Crop, kind: str, tile_px: int) -> NDArray[np.uint8]:
-    if kind == "rescaled":
-        return rescaled_view(crop, tile_px)
-    return encoded_view(crop, tile_px) if kind == "encoded" else seen_view(crop, kind, tile_px)
+# What the probe learns from: one view a crop of each kind.
+VIEWS = {"reduced": reduced_view, "rescaled": rescaled_view, "encoded": encoded_view}
+
+
+def _views(crop: Crop, kind: str, plan: Plan) -> NDArray[np.uint8]:
+    if kind in DEGRADATIONS:
+        return np.stack(seen_views(crop, kind, plan.tiles, plan.tile_px, whole=plan.whole))
+    return VIEWS[kind](crop, plan.tile_px)[None]
 
 
 def fit_probe(

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from defake.detectors.default import TOWER_FILE
 from defake.errors import BadConfig
 from defake.metrics.calibration import Calibration, risk_coverage
 
 from .crops import AS_STORED, COPY, DEGRADATIONS, MATCHED, PACKAGES, Crop, balanced, chosen
-from .graph import build_graph
+from .graph import build_graph, pack
 from .heldout import auc_rows, calibrate, zero_pixel_null
 from .probe import Plan, features_of, fit_probe, logits_of
 
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
     from .graph import Probe
     from .tower import Tower
 
-DEFAULT = Plan("default", (4, 5, 6), tile_px=224, decay=0.005, bits=8, tiles=2)
-FAST = Plan("fast", (2, 3), tile_px=160, decay=0.02, bits=6, tiles=1)
+DEFAULT = Plan("default", (4, 5, 6, 7), tile_px=224, decay=0.005, tiles=2, whole=True)
+FAST = Plan("fast", (2, 3, 4), tile_px=160, decay=0.02, tiles=1, whole=False)
 # What the probe learns from, and the share of the loss each kind of view has. Source: ours, docs/experiments.md.
-SHARES = {AS_STORED: 0.4, "rescaled": 0.3, "encoded": 0.3}
+SHARES = {"reduced": 0.4, "rescaled": 0.3, "encoded": 0.3}
 MEASURED, MEASURED_PER_CLASS = (*MATCHED, *PACKAGES), 150
 
 
@@ -63,7 +64,7 @@ class Bench:
     def held_out(self) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
         """Logits by probes that saw nothing of a crop's collection.
 
-        Degradation -> logits of `measured`; and those of `learnt` as stored, NaN for crops of measured collections.
+        Degradation -> logits of `measured`; and those of `learnt`, of one reduced tile, NaN in measured collections.
         """
         found = {name: np.zeros(len(self.measured)) for name in DEGRADATIONS}
         elsewhere = np.full(len(self.learnt), np.nan)
@@ -72,7 +73,7 @@ class Bench:
         for name in sorted(set(learnt.tolist())):
             probe = self.fit(name)
             if name not in MEASURED:
-                elsewhere[learnt == name] = logits_of(probe, self.features[AS_STORED][learnt == name])
+                elsewhere[learnt == name] = logits_of(probe, self.features["reduced"][learnt == name])
             for degradation in DEGRADATIONS if name in MEASURED else ():
                 at = np.flatnonzero(source == name)
                 found[degradation][at] = logits_of(probe, self.seen[degradation][at])
@@ -177,14 +178,21 @@ def _by_generator(crops: Sequence[Crop], called: NDArray[np.bool_]) -> list[dict
 
 
 def write_weights(tower: Tower, probe: Probe, plan: Plan, figures_of: dict[str, Any], out: Path) -> Path:
-    """`NAME.onnx` and `NAME.json` in `out`."""
-    content = build_graph(tower.arrays(), probe, plan.tile_px, plan.bits).SerializeToString()
+    """`NAME.onnx`, the `tower.bin` it points into, and `NAME.json` in `out`.
+
+    The file of the tower is the same for every probe of one tower, so that detectors share it.
+    """
+    arrays = tower.arrays()
+    matrices, stored = pack(arrays)
+    graph = build_graph(arrays, stored, probe, plan.tile_px).SerializeToString()
     out.mkdir(parents=True, exist_ok=True)
-    (out / f"{plan.name}.onnx").write_bytes(content)
+    (out / TOWER_FILE).write_bytes(matrices)
+    (out / f"{plan.name}.onnx").write_bytes(graph)
     record = {
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "sha256": hashlib.sha256(graph + matrices).hexdigest(),
         "tile_px": plan.tile_px,
         "tiles": plan.tiles,
+        "whole": plan.whole,
         **figures_of,
     }
     path = out / f"{plan.name}.json"

@@ -74,7 +74,7 @@ class Tower(nn.Module):  # type: ignore[misc]
         found = []
         with torch.inference_mode():
             x = self._embed(views)
-            for i, block in enumerate(self.blocks):
+            for i, block in enumerate(self.blocks[: max(taps)]):
                 x = block(x)
                 if i + 1 in taps:
                     found.append(torch.cat([x[:, 0].float(), x[:, 1:].float().mean(1)], 1))
