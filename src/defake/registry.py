@@ -115,7 +115,7 @@ DETECTORS = Registry(
                 licence="Apache-2.0; initialised from OpenAI CLIP ViT-B/16 (MIT)",
                 weights="in the package",
                 training="probes fitted to 3,795 of 7,100 labelled crops of 40 generators; see docs/cards/default.md",
-                input_size="any; two 224 px tiles of the image reduced to 512 px, and its middle square reduced to 224 px",
+                input_size="any; two 224 px tiles of the image reduced to 512 px, and its middle square at 224 px",
                 score="calibrated probability that the image is generated, at equal priors",
             ),
             options={"weights": "default"},
