@@ -26,7 +26,7 @@ def draw_heatmap(pixels: NDArray[np.uint8], verdict: Verdict) -> Image.Image:
     scale = min(MAX_SIDE_PX / max(width, height), max(1.0, MIN_SIDE_PX / max(width, height)))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     picture = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS).convert("RGB")
-    for tile in verdict.tiles:
+    for tile in sorted(verdict.tiles, key=lambda tile: -tile.width * tile.height):  # the smaller ones on top
         box = tuple(round(v * scale) for v in (tile.x, tile.y, tile.x + tile.width, tile.y + tile.height))
         _tint(picture, (box[0], box[1], min(box[2], size[0]), min(box[3], size[1])), tile.fake_score)
     canvas = Image.new("RGB", (max(size[0], MIN_SIDE_PX), size[1] + _BAR_PX), "white")
