@@ -130,6 +130,23 @@ def test_features_of_other_manifests_are_not_taken(clip, manifest, tmp_path):
         ship.Bench(plan, tower, read_crops([manifest, manifest]), tmp_path, lambda _: None)
 
 
+def test_the_level_of_a_collection_is_not_explained_by_its_pixels():
+    """One feature marks a collection of mostly photographs, one tells the class: with levels the mark weighs less."""
+    rng, n = np.random.default_rng(7), 2000
+    marked = np.arange(n) < n // 2
+    is_fake = rng.random(n) < np.where(marked, 0.1, 0.9)
+    features = rng.standard_normal((n, 2)).astype(np.float32) * 0.3
+    features[:, 0] += marked
+    features[:, 1] += is_fake
+    plan = Plan("tiny", (1,), 160, decay=0.001, tiles=1, whole=False)
+    plain, levelled = (
+        fit_probe(features, is_fake, np.full(n, 1 / n), plan, level).weight
+        for level in (None, np.where(marked, 0, 1).astype(np.int64))
+    )
+    assert abs(levelled[0]) < 0.6 * abs(plain[0])
+    assert levelled[1] > 0.8 * plain[1]
+
+
 def test_features_of_other_blocks_are_not_taken(clip, manifest, tmp_path):
     """A plan of other depth in the same folder computes its own: --quick first, then the whole."""
     crops, said = read_crops([manifest]), []

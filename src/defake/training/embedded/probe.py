@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from .tower import Tower
 
+OFFSET_DECAY = 0.001  # ridge penalty of a collection's offset. Source: ours, docs/experiments.md
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -76,19 +78,31 @@ def _views(crop: Crop, kind: str, plan: Plan) -> NDArray[np.uint8]:
 
 
 def fit_probe(
-    features: NDArray[np.float32], is_fake: NDArray[np.bool_], weight: NDArray[np.float64], plan: Plan
+    features: NDArray[np.float32],
+    is_fake: NDArray[np.bool_],
+    weight: NDArray[np.float64],
+    plan: Plan,
+    level: NDArray[np.int64] | None = None,
 ) -> Probe:
-    """The weighted ridge-penalised logistic regression on standardised features, folded into raw ones."""
+    """The weighted ridge-penalised logistic regression on standardised features, folded into raw ones.
+
+    `level` `(n,)` numbers collections from 0 (-1: none): each gets an offset while the probe learns and loses it
+    afterwards, so that how many of a collection are generated need not be explained by what its images share.
+    """
     mean, spread = features.mean(0), features.std(0) + 1e-3
     x = torch.from_numpy((features - mean) / spread).float()
     fake, share = torch.from_numpy(is_fake).float(), torch.from_numpy(weight).float()
+    of = torch.zeros(len(x), dtype=torch.int64) if level is None else torch.from_numpy(level + 1)
     w, b = torch.zeros(x.shape[1], requires_grad=True), torch.zeros(1, requires_grad=True)
-    search = torch.optim.LBFGS([w, b], max_iter=100, line_search_fn="strong_wolfe")
+    offsets = torch.zeros(int(of.max()) + 1, requires_grad=True)
+    search = torch.optim.LBFGS([w, b, offsets], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         search.zero_grad()
-        each = functional.binary_cross_entropy_with_logits(x @ w + b, fake, reduction="none")
-        whole = (share * each).sum() + plan.decay * w.pow(2).sum() / 2
+        logit = x @ w + b + offsets[of] * (of > 0)
+        each = functional.binary_cross_entropy_with_logits(logit, fake, reduction="none")
+        penalty = plan.decay * w.pow(2).sum() / 2 + OFFSET_DECAY * offsets.pow(2).sum() / 2
+        whole = (share * each).sum() + penalty
         whole.backward()
         return whole
 

@@ -54,11 +54,13 @@ class Bench:
         """The probe of all crops but those of one collection."""
         kept = [i for i, crop in enumerate(self.learnt) if crop.source != without]
         own = [self.learnt[i] for i in kept]
+        level = [MEASURED.index(crop.source) if crop.source in MEASURED else -1 for crop in own]
         return fit_probe(
             np.concatenate([self.features[kind][kept] for kind in SHARES]),
             np.tile([crop.is_fake for crop in own], len(SHARES)),
             np.concatenate([balanced(own) * share for share in SHARES.values()]),
             self.plan,
+            np.tile(np.array(level, np.int64), len(SHARES)),
         )
 
     def held_out(self) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
