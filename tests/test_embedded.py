@@ -158,3 +158,20 @@ def test_corrupted_weights_are_named(folder):
     (folder / "tiny.json").write_text("{}")
     with pytest.raises(WeightsMismatch, match="cannot read"):
         EmbeddedDetector("tiny", folder)
+
+
+def test_callers_side_by_side_share_one_session(folder, monkeypatch, tmp_path):
+    """It is opened before they come: two of them on four files open the weights once, not twice."""
+    from PIL import Image
+
+    from defake import check_many
+    from defake.detectors import default
+
+    opened, real = [], default._open_session
+    monkeypatch.setattr(default, "_open_session", lambda *wanted: opened.append(wanted) or real(*wanted))
+    paths = [tmp_path / f"{i}.png" for i in range(4)]
+    for path in paths:
+        Image.fromarray(np.random.default_rng(2).integers(0, 256, (300, 300, 3), dtype=np.uint8)).save(path)
+    found = list(check_many(paths, EmbeddedDetector("tiny", folder), workers=2))
+    assert [verdict.error for verdict in found] == [None] * 4
+    assert len(opened) == 1

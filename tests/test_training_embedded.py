@@ -106,7 +106,8 @@ def test_the_command_writes_what_ships(clip, manifest, tmp_path):
     arguments = ["train", "default", str(manifest), "--clip", str(clip), "--out", str(tmp_path), "--quick"]
     results = [CliRunner().invoke(app, arguments, catch_exceptions=False) for _ in range(2)]
     assert [result.exit_code for result in results] == [0, 0]
-    assert "default  as stored" in results[0].output
+    assert "default, five, as stored: AUC" in results[0].output
+    assert "fast, packages, 384 px, JPEG 40: AUC" in results[0].output
     assert "default, rescaled: 40 of 40 views" in results[0].output
     assert "views" not in results[1].output
     figures = json.loads((tmp_path / "figures.json").read_text())

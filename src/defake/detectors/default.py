@@ -86,6 +86,7 @@ class EmbeddedDetector(Detector):
         # Several images at once keep the cores busier than one image spread over all of them.
         other = copy(self)
         other.threads = max(1, (os.cpu_count() or 1) // threads)
+        other.session()  # before the callers come, who would each open one
         return other
 
     def weights_hash(self) -> str:
@@ -103,15 +104,15 @@ class EmbeddedDetector(Detector):
     def logits_of(self, views: Sequence[View]) -> NDArray[np.float64]:
         """The model's raw logit of each view: `(n,)`."""
         # One view a run: a score cannot depend on its batch mates, and on a CPU larger batches gain nothing.
+        session = self.session()
         rows = [
-            self._session.run(["logits"], {"views": view.pixels.transpose(2, 0, 1)[None].astype(np.float32)})[0]
+            session.run(["logits"], {"views": view.pixels.transpose(2, 0, 1)[None].astype(np.float32)})[0]
             for view in views
         ]
         return np.concatenate(rows).astype(np.float64).reshape(-1)
 
-    @property
-    def _session(self) -> Any:
-        # Opened when first used: how many threads it gets is known then. Copies share what is open.
+    def session(self) -> Any:
+        """The model, opened when first used: how many threads it gets is known then. Copies share what is open."""
         if self.threads not in self._sessions:
             self._sessions[self.threads] = _open_session(self._graph, self.threads)
         return self._sessions[self.threads]

@@ -47,9 +47,14 @@ def default(
     for plan in plans:
         bench = ship.Bench(plan, tower, crops, out / "features", say)
         found[plan.name] = ship.figures(bench)
-        for degradation, row in found[plan.name]["degradations"].items():
-            low, high = row["interval"] or (float("nan"),) * 2
-            print(f"{plan.name:8} {degradation:16} held-out AUC {row['auc']:.3f} [{low:.3f}, {high:.3f}]")
+        for part, where in (("degradations", "five"), ("packages", "packages")):
+            for degradation, row in found[plan.name].get(part, {}).items():
+                low, high = row["interval"] or (float("nan"),) * 2
+                real, fake = row["photographs_called_fake"], row["generated_called_fake"]
+                print(
+                    f"{plan.name}, {where}, {degradation}: AUC {row['auc']:.3f} [{low:.3f}, {high:.3f}], "
+                    f"called fake: photographs {real:.1%}, generated {fake:.1%}"
+                )
         if not only_measure:
             path = ship.write_weights(tower, bench.fit(), plan, found[plan.name], out)
             card = write_card(plan.name, DETECTORS.get(plan.name).card.summary, json.loads(path.read_text()), out)

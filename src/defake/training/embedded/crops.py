@@ -14,7 +14,7 @@ from PIL import Image
 from defake.checking import COPY_QUALITY, COPY_SIDE_PX
 from defake.detectors.tiles import REDUCED_SIDE_PX, TILE_PX, centre_tile, views_of
 from defake.errors import BadDataset
-from defake.perturb import jpeg
+from defake.perturb import jpeg, long
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,9 +155,7 @@ DEGRADATIONS: dict[str, tuple[int, int] | None] = {
 
 def seen_views(crop: Crop, degradation: str, tiles: int, tile_px: int, *, whole: bool) -> list[NDArray[np.uint8]]:
     """What the detector looks at, were the crop, or a copy of it, given to it as an image of its own."""
-    image, copy = crop.open(), DEGRADATIONS[degradation]
-    if copy is None:
-        pixels = np.asarray(image)
-    else:
-        pixels = jpeg(np.asarray(rescale(image, min(1.0, copy[0] / max(image.size)))), copy[1])
+    pixels, copy = np.asarray(crop.open()), DEGRADATIONS[degradation]
+    if copy is not None:
+        pixels = jpeg(long(pixels, copy[0]), copy[1])
     return [view.pixels for view in views_of(pixels, tiles, tile_px, whole=whole)]

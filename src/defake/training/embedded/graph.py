@@ -1,7 +1,7 @@
 """The tower and its head as ONNX graphs whose matrices lie in one file of 8-bit integers, `tower.bin`.
 
-Matrices are multiplied as integers with one scale for 64 inputs, on the side of the weights and of the activations:
-each row of activations is scaled by itself, so that a score depends neither on the batch nor on the number of threads.
+Matrices are multiplied as integers with one scale for 64 inputs, on the side of the weights and of the activations.
+Each row of activations is scaled by itself: what stands beside an image in a batch changes its logit by rounding alone.
 Source of the operator: ONNX Runtime, com.microsoft.MatMulNBits.
 """
 
@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from defake.detectors.default import TOWER_FILE
 
-from .tower import GRID, HEADS, MEAN, PATCH_PX, STD, WIDTH
+from .tower import HEADS, MEAN, PATCH_PX, STD, WIDTH, middle_of_grid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -140,15 +140,10 @@ def _embed(graph: _Graph, weights: Weights, grid: int) -> Any:
     x = graph.op("Transpose", x, perm=[0, 2, 4, 1, 3, 5])
     x = graph.op("Reshape", x, graph.integers(-1, grid * grid, WIDTH))
     x = graph.product(x, "patch.weight")
-    x = graph.op("Add", x, graph.constant(_middle(weights["position"], grid)))
+    x = graph.op("Add", x, graph.constant(middle_of_grid(weights["position"], grid)))
     count = graph.op("Concat", graph.op("Shape", "views", start=0, end=1), graph.integers(1, WIDTH), axis=0)
     first = graph.op("Expand", graph.constant(weights["class_token"].reshape(1, 1, WIDTH)), count)
     return _norm(graph, graph.op("Concat", first, x, axis=1), weights, "pre")
-
-
-def _middle(position: NDArray[np.float32], grid: int) -> NDArray[np.float32]:
-    first = (GRID - grid) // 2
-    return position.reshape(GRID, GRID, WIDTH)[first : first + grid, first : first + grid].reshape(-1, WIDTH)
 
 
 def _norm(graph: _Graph, x: str, weights: Weights, name: str) -> Any:

@@ -5,7 +5,7 @@ Source: Radford et al. 2021 (CLIP); intermediate blocks as features after RINE (
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -93,8 +93,8 @@ class Tower(nn.Module):  # type: ignore[misc]
         return {name.removeprefix("blocks."): np.asarray(value.float().numpy()) for name, value in self.exact.items()}
 
 
-def middle_of_grid(position: Tensor, grid: int) -> Tensor:
-    """Of 14 x 14 position embeddings `(196, 768)` the `(grid * grid, 768)` in the middle."""
+def middle_of_grid(position: Any, grid: int) -> Any:
+    """Of 14 x 14 position embeddings `(196, 768)`, a tensor or an array, the `(grid * grid, 768)` in the middle."""
     first = (GRID - grid) // 2
     return position.reshape(GRID, GRID, WIDTH)[first : first + grid, first : first + grid].reshape(-1, WIDTH)
 
