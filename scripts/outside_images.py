@@ -117,12 +117,18 @@ def run(*command: str, folder: Path) -> str:
     return done.stdout.decode(errors="replace")
 
 
+def sdist_urls(listing: str, version: str) -> list[str]:
+    """Where the sdists of a version lie, in what `pip index versions -vv` prints."""
+    links = re.findall(r"Found link (\S+) .*version: (\S+)\s*$", listing, re.MULTILINE)
+    urls = [url.partition("#")[0] for url, found in links if found == version]
+    return [url for url in urls if not url.endswith(".whl")]  # pip 23 lists wheels whatever it is told
+
+
 def fetch_sdist(package: Package, folder: Path) -> None:
     """The sdist that pip finds, without running its build."""
     options = ("--pre", "--no-binary", ":all:", "--ignore-requires-python", "-vv")
     found = run(*PIP, "index", "versions", *options, package.name, folder=folder)
-    links = re.findall(r"Found link (\S+) .*version: (\S+)\s*$", found, re.MULTILINE)
-    urls = [url.partition("#")[0] for url, version in links if version == package.version]
+    urls = sdist_urls(found, package.version)
     if not urls:
         raise Unavailable("pip finds no sdist of this version")
     tls = ssl.create_default_context(cafile=os.environ.get("PIP_CERT"))

