@@ -78,6 +78,16 @@ def test_tiles_lie_inside_the_image(shape):
     assert reduced_tiles(image, 0) == []
 
 
+def test_tiles_are_spread_over_the_image():
+    """Two a side: the corners of a square of 512 px overlap nowhere by more than they must; one: the middle."""
+    image = np.zeros((1024, 1024, 3), np.uint8)
+    assert [(view.x, view.y, view.width) for view in reduced_tiles(image, 2)] == [
+        (32, 32, 448), (544, 32, 448), (32, 544, 448), (544, 544, 448),
+    ]  # fmt: skip
+    assert [(view.x, view.y) for view in reduced_tiles(image[:512], 2)] == [(32, 0), (544, 0), (32, 64), (544, 64)]
+    assert [(view.x, view.y) for view in reduced_tiles(image, 1)] == [(288, 288)]
+
+
 def test_the_whole_is_the_middle_square_reduced_to_a_tile():
     """Its shorter side fills the view; of an image no larger than a tile it is the tile itself, given once."""
     from PIL import Image

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
 TILE_PX = 224
@@ -42,28 +41,28 @@ def views_of(pixels: NDArray[np.uint8], tiles: int, tile_px: int = TILE_PX, *, w
     """
     found = reduced_tiles(pixels, tiles, tile_px)
     if whole:
-        found.append(_reduced(pixels, min(1.0, tile_px / min(pixels.shape[:2])), [0.5], tile_px)[0])
+        found.append(_reduced(pixels, min(1.0, tile_px / min(pixels.shape[:2])), 1, tile_px)[0])
     return list({(view.x, view.y, view.width, view.height): view for view in found}.values())
 
 
-def reduced_tiles(pixels: NDArray[np.uint8], count: int, tile_px: int = TILE_PX) -> list[View]:
-    """`count` tiles of the image reduced to a longest side of 512 px (Lanczos), evenly along the falling diagonal.
+def reduced_tiles(pixels: NDArray[np.uint8], tiles: int, tile_px: int = TILE_PX) -> list[View]:
+    """`tiles` x `tiles` tiles of the image reduced to a longest side of 512 px (Lanczos), spread evenly.
 
     A smaller image is not enlarged, and one smaller than a tile is repeated to fill it (after B-Free), so that no
     resampling touches its pixels. Tiles that would show the same rectangle are given once. Deterministic.
     """
-    scale = min(1.0, REDUCED_SIDE_PX / max(pixels.shape[:2]))
-    return _reduced(pixels, scale, [(i + 0.5) / count for i in range(count)], tile_px)
+    return _reduced(pixels, min(1.0, REDUCED_SIDE_PX / max(pixels.shape[:2])), tiles, tile_px)
 
 
-def _reduced(pixels: NDArray[np.uint8], scale: float, centres: Sequence[float], tile_px: int) -> list[View]:
-    """The tiles around points of the falling diagonal (0 to 1) of the image reduced by a factor."""
+def _reduced(pixels: NDArray[np.uint8], scale: float, tiles: int, tile_px: int) -> list[View]:
+    """`tiles` x `tiles` tiles of the image reduced by a factor, row by row."""
     height, width = pixels.shape[:2]
     small = max(1, round(height * scale)), max(1, round(width * scale))
-    places = dict.fromkeys((_offset(small[1], c, tile_px), _offset(small[0], c, tile_px)) for c in centres)
+    centres = [(i + 0.5) / tiles for i in range(tiles)]
+    down, across = (dict.fromkeys(_offset(length, centre, tile_px) for centre in centres) for length in small)
     image = Image.fromarray(pixels) if scale < 1 else None
     found = []
-    for x, y in places:
+    for y, x in product(down, across):
         if image is None:
             part = pixels[y : y + tile_px, x : x + tile_px]
         else:

@@ -34,6 +34,7 @@ def default(
     from defake.training.embedded import ship
     from defake.training.embedded.card import write_card
     from defake.training.embedded.crops import read_crops
+    from defake.training.embedded.packed import PackedTower
     from defake.training.embedded.tower import Tower
 
     def say(text: str) -> None:
@@ -43,7 +44,7 @@ def default(
     if quick:
         plans = (replace(ship.DEFAULT, taps=(1, 2)), replace(ship.FAST, taps=(1,)))
     crops, found = read_crops(manifests), {}
-    tower = Tower(clip, max(max(plan.taps) for plan in plans))
+    tower = PackedTower(Tower(clip, max(max(plan.taps) for plan in plans)), out / "features")
     for plan in plans:
         bench = ship.Bench(plan, tower, crops, out / "features", say)
         found[plan.name] = ship.figures(bench)

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from defake.detectors.default import TOWER_FILE
 
-from .crops import MOST_PER_SOURCE
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -55,9 +53,8 @@ def _megabytes(path: Path) -> str:
 def _data(data: dict[str, Any]) -> list[str]:
     shares = ", ".join(f"{kind} {share:g}" for kind, share in data["shares"].items())
     return [
-        f"{data['crops']:,} labelled crops of {data['collections']} collections (of a collection and class at most",
-        f"{MOST_PER_SOURCE}, with few exceptions), and {data['package_photographs']} photographs and",
-        f"{data['package_generated']} generated images in packages of Debian, npm and PyPI",
+        f"{data['crops']:,} labelled crops of {data['collections']} collections, and {data['package_photographs']}",
+        f"photographs and {data['package_generated']} generated images in packages of Debian, npm and PyPI",
         "(`docs/outside-images.csv`).",
         f"Shares of the loss by view: {shares}; scale and JPEG quality are drawn alike for both",
         "classes. No image is redistributed. Source: `defake train default`.",

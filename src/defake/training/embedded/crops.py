@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from defake.checking import COPY_QUALITY, COPY_SIDE_PX
-from defake.detectors.tiles import REDUCED_SIDE_PX, TILE_PX, centre_tile, views_of
+from defake.detectors.tiles import REDUCED_SIDE_PX, TILE_PX, centre_tile, repeat_to_fill, views_of
 from defake.errors import BadDataset
 from defake.perturb import jpeg, long
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 MATCHED = ("laboratoriet_game", "ml72_playground", "gduteaud_autodetect", "dexer1_40", "avt_ai_images")
 # Whole images of `scripts/outside_images.py`, by where they were published.
 PACKAGES, PACKAGES_COUNT = ("deb_packages", "npm_packages", "pypi_packages"), 0.3
-# Crops taken of a collection and class: many collections rather than many crops of one. Source: ours.
-MOST_PER_SOURCE, EXCEPTIONS = 170, {"imagenet_sample": 250, **dict.fromkeys((*MATCHED, *PACKAGES), 1000)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class Crop:
 def read_crops(manifests: Sequence[Path]) -> list[Crop]:
     """The crops of manifests with the columns path, label, generator, source, origin_width, origin_height.
 
-    Raises: BadDataset if a file or a column is missing, or a label is unknown.
+    Raises: BadDataset if a file or a column is missing, a label is unknown, or a class has no crop.
     """
     found: list[Crop] = []
     for manifest in manifests:
@@ -58,6 +56,8 @@ def read_crops(manifests: Sequence[Path]) -> list[Crop]:
                 found += [_crop(len(found) + i, row, manifest.parent) for i, row in enumerate(csv.DictReader(file))]
         except (OSError, KeyError, ValueError) as error:
             raise BadDataset(f"cannot read the manifest {manifest}: {type(error).__name__} {error}") from error
+    if len({crop.is_fake for crop in found}) < 2:
+        raise BadDataset("training needs photographs and generated images, but the manifests hold one class")
     return found
 
 
@@ -66,26 +66,6 @@ def _crop(index: int, row: dict[str, str], folder: Path) -> Crop:
         raise ValueError(f"label {row['label']!r}; expected 'fake' or 'real'")
     side = max(int(row["origin_width"] or 0), int(row["origin_height"] or 0))
     return Crop(index, folder / row["path"], row["label"] == "fake", row["generator"], row["source"], side)
-
-
-def chosen(crops: Sequence[Crop]) -> list[Crop]:
-    """The crops that are learnt from: at most `MOST_PER_SOURCE` of a collection and class, drawn with seed 0.
-
-    Raises: BadDataset unless both classes are there.
-    """
-    groups: dict[tuple[str, bool], list[Crop]] = defaultdict(list)
-    for crop in crops:
-        groups[crop.source, crop.is_fake].append(crop)
-    if len({is_fake for _, is_fake in groups}) < 2:
-        raise BadDataset("training needs photographs and generated images, but the manifest holds one class")
-    rng, found = np.random.default_rng(0), []
-    for (source, _), members in groups.items():
-        if source in MATCHED:
-            found += members
-        else:
-            order = rng.permutation(len(members))[: EXCEPTIONS.get(source, MOST_PER_SOURCE)]
-            found += [members[i] for i in order]
-    return found
 
 
 def balanced(crops: Sequence[Crop]) -> NDArray[np.float64]:
@@ -130,6 +110,17 @@ def encoded_view(crop: Crop, tile_px: int = TILE_PX) -> NDArray[np.uint8]:
     lowest = min(1.0, tile_px / min(image.size))
     scale = float(np.exp(rng.uniform(np.log(lowest), 0))) if rng.random() < 0.7 else 1.0
     return centre_tile(jpeg(np.asarray(rescale(image, scale)), int(rng.integers(35, 76))), tile_px)
+
+
+def placed_view(crop: Crop, tile_px: int = TILE_PX) -> NDArray[np.uint8]:
+    """A tile anywhere after a random shrinking and a JPEG of quality 35 to 90, half of them mirrored."""
+    rng, image = np.random.default_rng([22, crop.index]), crop.open()
+    lowest = min(1.0, tile_px / min(image.size))
+    shrunk = np.asarray(rescale(image, float(np.exp(rng.uniform(np.log(lowest), 0)))))
+    pixels = jpeg(shrunk, int(rng.integers(35, 91)))
+    y, x = (int(rng.integers(0, max(0, length - tile_px) + 1)) for length in pixels.shape[:2])
+    tile = repeat_to_fill(pixels[y : y + tile_px, x : x + tile_px], tile_px)
+    return tile[:, ::-1] if rng.random() < 0.5 else tile
 
 
 def reduced_view(crop: Crop, tile_px: int = TILE_PX) -> NDArray[np.uint8]:

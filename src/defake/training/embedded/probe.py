@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from .crops import DEGRADATIONS, Crop, encoded_view, reduced_view, rescaled_view, seen_views
+from .crops import DEGRADATIONS, Crop, encoded_view, placed_view, reduced_view, rescaled_view, seen_views
 from .graph import Probe
 
 if TYPE_CHECKING:
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-    from .tower import Tower
 
 OFFSET_DECAY = 0.001  # ridge penalty of a collection's offset. Source: ours, docs/experiments.md
 
@@ -39,9 +39,15 @@ class Plan:
 
 
 def features_of(
-    tower: Tower, crops: Sequence[Crop], kind: str, plan: Plan, folder: Path, *, say: Callable[[str], None]
+    see: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+    crops: Sequence[Crop],
+    kind: str,
+    plan: Plan,
+    folder: Path,
+    *,
+    say: Callable[[str], None],
 ) -> NDArray[np.float32]:
-    """`(n, len(taps) * 1536)` of what is seen of each crop.
+    """`(n, len(taps) * 1536)` of what is seen of each crop; `see` is `PackedTower.seeing` of the plan.
 
     `kind` is a view to learn from, `VIEWS`, or the name of a degradation: the mean over the views that the detector
     looks at then, whose logit is the mean of their logits. What was computed before is read from `folder`, so that a
@@ -54,21 +60,23 @@ def features_of(
         with np.load(place) as kept:
             known = dict(zip(kept["index"].tolist(), kept["features"], strict=True))
     missing = [crop for crop in crops if crop.index not in known]
-    for start in range(0, len(missing), 32):
-        part = missing[start : start + 32]
-        views = [_views(crop, kind, plan) for crop in part]
-        stacked = torch.from_numpy(np.concatenate(views)).permute(0, 3, 1, 2)
-        rows = tower(stacked, plan.taps).flatten(1).numpy()
-        for crop, own in zip(part, np.split(rows, np.cumsum([len(v) for v in views])[:-1]), strict=True):
-            known[crop.index] = own.mean(0).astype(np.float16)
-        if start // 32 % 10 == 9 or start + 32 >= len(missing):
+
+    def row(crop: Crop) -> NDArray[np.float16]:
+        return np.asarray(see(_views(crop, kind, plan)).mean(0), np.float16)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(missing), _KEPT_AFTER):
+            part = missing[start : start + _KEPT_AFTER]
+            known |= zip((crop.index for crop in part), pool.map(row, part), strict=True)
             np.savez(place, index=np.array(list(known)), features=np.stack(list(known.values())))
-            say(f"{plan.name}, {kind}: {min(start + 32, len(missing))} of {len(missing)} views")
+            say(f"{plan.name}, {kind}: {start + len(part)} of {len(missing)} images")
     return np.stack([known[crop.index] for crop in crops]).astype(np.float32)
 
 
+_KEPT_AFTER = 500  # images
+
 # What the probe learns from: one view a crop of each kind.
-VIEWS = {"reduced": reduced_view, "rescaled": rescaled_view, "encoded": encoded_view}
+VIEWS = {"reduced": reduced_view, "rescaled": rescaled_view, "encoded": encoded_view, "placed": placed_view}
 
 
 def _views(crop: Crop, kind: str, plan: Plan) -> NDArray[np.uint8]:

@@ -80,6 +80,26 @@ class Tower(nn.Module):  # type: ignore[misc]
                     found.append(torch.cat([x[:, 0].float(), x[:, 1:].float().mean(1)], 1))
         return torch.stack(found, 1)
 
+    def widest(self, views: Tensor) -> dict[str, NDArray[np.float32]]:
+        """Of `BLOCK.qkv`, `BLOCK.proj` and `BLOCK.fc1` the largest absolute input a channel: `(768,)` each."""
+        found: dict[str, NDArray[np.float32]] = {}
+
+        def keep(name: str) -> Any:
+            def hook(_: nn.Module, inputs: tuple[Tensor]) -> None:
+                found[name] = inputs[0].float().abs().flatten(0, 1).max(0).values.numpy()
+
+            return hook
+
+        hooks = [
+            getattr(block, name).register_forward_pre_hook(keep(f"{i}.{name}"))
+            for i, block in enumerate(self.blocks)
+            for name in ("qkv", "proj", "fc1")
+        ]
+        self(views, (len(self.blocks),))
+        for hook in hooks:
+            hook.remove()
+        return found
+
     def _embed(self, views: Tensor) -> Tensor:
         n, g = len(views), views.shape[-1] // PATCH_PX
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in (MEAN, STD))
