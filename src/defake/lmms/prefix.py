@@ -9,6 +9,7 @@ question is read whole.
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -167,7 +168,9 @@ class Prompter:
         before = prefix.ids.expand(len(group), -1)
         ids = torch.cat([before, torch.tensor(tails, device=device)], dim=1)
         mask = torch.cat([torch.ones_like(before), torch.tensor(said, device=device)], dim=1)
-        return Batch({"input_ids": ids, "attention_mask": mask, "past_key_values": cache}, ids.shape[1])
+        # transformers 5.24 renames the argument and warns of the old name.
+        name = "cache" if "cache" in inspect.signature(self.model.forward).parameters else "past_key_values"
+        return Batch({"input_ids": ids, "attention_mask": mask, name: cache}, ids.shape[1])
 
     def _check(self, one: Asked) -> None:
         """Read one question both ways; where the first tokens' log-probabilities differ, stop reusing."""
