@@ -129,7 +129,7 @@ DETECTORS = Registry(
                 licence="Apache-2.0; initialised from OpenAI CLIP ViT-B/16 (MIT)",
                 weights="in the package",
                 training="as default; see docs/cards/fast.md",
-                input_size="any; the middle 224 px tile of the image reduced to 512 px",
+                input_size="any; the middle 160 px tile of the image reduced to 512 px",
                 score="calibrated probability that the image is generated, at equal priors",
             ),
             options={"weights": "fast"},

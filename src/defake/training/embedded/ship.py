@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .packed import PackedTower
 
 DEFAULT = Plan("default", (4, 5, 6, 7), tile_px=224, decay=0.005, tiles=2, whole=True)
-FAST = Plan("fast", (2, 3, 4), tile_px=224, decay=0.01, tiles=1, whole=False)
+FAST = Plan("fast", (2, 3, 4), tile_px=160, decay=0.01, tiles=1, whole=False)
 # What the probe learns from, and the share of the loss each kind of view has. Source: ours, docs/experiments.md.
 SHARES = {"reduced": 0.35, "rescaled": 0.25, "encoded": 0.2, "placed": 0.2}
 MEASURED, MEASURED_PER_CLASS = (*MATCHED, *PACKAGES), 150
